@@ -103,7 +103,8 @@ class StoredItems:
         """The items' numbers."""
         self._offsets = array("q")
         """By number."""
-        self._digests: dict[str, bytes] | None = None
+        self._digests: bytes | None = None
+        """By number; zeros for none."""
         self._blocks = Blocks()
         self._version = (0, 0, 0)
         self._look_up()
@@ -144,19 +145,32 @@ class StoredItems:
             ValueError: An item is damaged.
         """
         if self._digests is None:
-            found = {}
+            found = bytearray(len(self._offsets) * DIGEST_BYTES)
             with self._path.open("rb") as file:
-                for each in self:
-                    file.seek(self._offset(each))
-                    found[each] = blake2b(file.readline(), digest_size=DIGEST_BYTES).digest()
-            self._digests = found
-        return self._digests.get(item_id)
+                for number in self._order:
+                    file.seek(self._offsets[number])
+                    begin = number * DIGEST_BYTES
+                    digest = blake2b(file.readline(), digest_size=DIGEST_BYTES).digest()
+                    found[begin : begin + DIGEST_BYTES] = digest
+            self._digests = bytes(found)
+        place = self._number(item_id)
+        if place is None:
+            return None
+        digest = self._digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+        return digest if any(digest) else None
 
     def _offset(self, item_id: str) -> int:
-        number = self._numbers.find((0, item_id))
-        if number is None or number >= len(self._offsets) or self._offsets[number] == NOWHERE:
+        number = self._number(item_id)
+        if number is None:
             raise KeyError(item_id)
         return self._offsets[number]
+
+    def _number(self, item_id: str) -> int | None:
+        """Return the number of an item, None if it is not among these."""
+        number = self._numbers.find((0, item_id))
+        return (
+            number if number is not None and number < len(self._offsets) and self._offsets[number] != NOWHERE else None
+        )
 
     def _look_up(self) -> None:
         order, offsets, offset = array("q"), array("q"), 0

@@ -12,6 +12,7 @@ from lfexp_mcp.errors import StateError
 from lfexp_mcp.model import DatasetItem, Score
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, RunEnded, ScoresMissing, ScoresStored, WorkerAccepted
 from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.newest_events import ItemNumbers
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.runs.run_state import RunState
 from tests.runs.test_folder import ended, make_folder, make_run_spec
@@ -172,3 +173,17 @@ def test_memory_depends_on_how_many_items_a_run_has_and_not_on_how_large_they_ar
     few, much = _peak_bytes(lambda: _read(short)), _peak_bytes(lambda: _read(long))
     assert much < few + 10 * len(LONG) < 300 * len(LONG)
     assert isinstance(long.read_state().ended[0, "item-7"], ItemEnded)
+
+
+def test_items_are_told_apart_by_digests_and_others_have_none(tmp_path: Path) -> None:
+    first, second = make_folder(tmp_path / "1"), make_folder(tmp_path / "2")
+    items = [DatasetItem(id="b", input=2), DatasetItem(id="a", input=2)]
+    second.write_run_spec(make_run_spec(), items)
+    numbers = ItemNumbers()
+    # Of an item that has a result, and is none of the run's.
+    numbers.of((0, "x"))
+    one, other = first.stored_items(make_run_spec(), numbers), second.stored_items(make_run_spec())
+    assert one.digest("b") == other.digest("b") is not None
+    assert one.digest("a") != other.digest("a")
+    numbers.of((0, "later"))
+    assert [one.digest(item_id) for item_id in ("x", "later", "unknown")] == [None] * 3

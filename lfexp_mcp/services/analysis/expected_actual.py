@@ -59,14 +59,17 @@ class LabelledResult:
     def of(cls, result: ItemResult, fields: tuple[str | None, ...]) -> "LabelledResult":
         """Label a result."""
         output, expected = result.output, result.expected_output
+        whole = label_of(output)
+        actual = (_part(output, field) for field in fields)
         return cls(
             result.key,
             fields,
-            label_of(output),
+            whole,
             isinstance(output, dict),
             expected is not None,
             tuple(_part(expected, field) for field in fields),
-            tuple(_part(output, field) for field in fields),
+            # Equal texts are held once.
+            tuple(whole if label == whole else label for label in actual),
         )
 
 

@@ -41,7 +41,11 @@ def score_changes(pair: RunPair, score: str) -> list[ChangedItems]:
     """Find the items whose score fell, and those whose score rose: worse and better if the score has a scale."""
     has_scale = pair.has_scale(score)
     # Values that differ only by rounding have not changed.
-    deltas = {item_id: round(after - before, 12) for item_id, (before, after) in pair.values(score).items()}
+    deltas = {
+        item_id: delta
+        for item_id, (before, after) in pair.values(score).items()
+        if (delta := round(after - before, 12))
+    }
 
     def changed(kind: ChangeKind, sign: int) -> ChangedItems:
         item_ids = sorted(
@@ -66,8 +70,9 @@ def _crossing(before: float, after: float) -> Crossing | None:
 
 def error_changes(pair: RunPair) -> list[ChangedItems]:
     """Find the items whose task fails in one of the runs only; any failed repeat counts as failed."""
-    before, after = _failed_first(pair.baseline, pair.before), _failed_first(pair.run, pair.after)
-    both = [(before[item_id], after[item_id]) for item_id in pair.item_ids]
+    before, after = _failed(pair.baseline), _failed(pair.run)
+    erring = [item_id for item_id in pair.item_ids if item_id in before or item_id in after]
+    both = [(before.get(item_id, pair.before[item_id]), after.get(item_id, pair.after[item_id])) for item_id in erring]
 
     def turned(kind: ChangeKind, *statuses: str) -> ChangedItems:
         changes = (Change(first, second) for first, second in both if (first.status, second.status) == statuses)
@@ -76,8 +81,8 @@ def error_changes(pair: RunPair) -> list[ChangedItems]:
     return [turned("newly erroring", "succeeded", "failed"), turned("no longer erroring", "failed", "succeeded")]
 
 
-def _failed_first(values: ScoredRun, results: dict[str, ItemResult]) -> dict[str, ItemResult]:
-    return results | {item.item_id: item for item in values.record.items if item.status == "failed"}
+def _failed(values: ScoredRun) -> dict[str, ItemResult]:
+    return {item.item_id: item for item in values.record.items if item.status == "failed"}
 
 
 def find_page(lists: Sequence[ChangedItems], cursor: str) -> tuple[ChangedItems, int]:

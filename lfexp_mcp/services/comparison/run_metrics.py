@@ -8,6 +8,7 @@ from lfexp_mcp.answers.run import ScoreSummary
 from lfexp_mcp.model import Interval, ItemResult, RunRecord
 from lfexp_mcp.services.comparison.comparability import concurrency_change
 from lfexp_mcp.services.runs.observations import TaskUsage
+from lfexp_mcp.services.runs.scored_run import MeanByItem
 from lfexp_mcp.statistics.distribution import quantiles
 from lfexp_mcp.statistics.paired import compare_pairs
 
@@ -97,11 +98,11 @@ def _costs(usage: Mapping[str, TaskUsage]) -> dict[str, float]:
 
 def _by_item(record: RunRecord, measure: Callable[[ItemResult], float | None]) -> dict[str, float]:
     """One value per item: the mean over its repeats."""
-    found: dict[str, list[float]] = {}
+    found = MeanByItem()
     for item in record.items:
         if (value := measure(item)) is not None:
-            found.setdefault(item.item_id, []).append(value)
-    return {item_id: math.fsum(values) / len(values) for item_id, values in found.items()}
+            found.add(item.item_id, value)
+    return found.means()
 
 
 def _pairs(first: Mapping[str, float], second: Mapping[str, float]) -> list[tuple[float, float]]:

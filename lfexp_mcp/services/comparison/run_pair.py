@@ -65,10 +65,10 @@ def pair_runs(baseline: ScoredRun, run: ScoredRun) -> RunPair:
             even={name: run.numbers.get(name, {}).keys() for name in preferences},
         )
     before, after = first_results(baseline.record), first_results(run.record)
-    shared = sorted(before.keys() & after.keys())
-    same = {item_id for item_id in shared if same_content(before[item_id], after[item_id])}
-    kept, changed = (tuple(one for one in shared if (one in same) is wanted) for wanted in (True, False))
-    return RunPair(baseline, run, before, after, kept, changed)
+    kept, changed = list[str](), list[str]()
+    for item_id in sorted(before.keys() & after.keys()):
+        (kept if same_content(before[item_id], after[item_id]) else changed).append(item_id)
+    return RunPair(baseline, run, before, after, tuple(kept), tuple(changed))
 
 
 async def read_alike(ws: Workspace, dataset: str, names: Sequence[str], *, held_out: bool = False) -> list[RunRecord]:

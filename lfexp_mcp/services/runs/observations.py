@@ -1,10 +1,12 @@
 """What the tasks of a run did, by the observations of their traces; and what their model calls used and cost."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import anyio
+import anyio.to_thread
 
 from lfexp_mcp.answers.run import ObservationAnswer
 from lfexp_mcp.errors import BackendError
@@ -110,25 +112,27 @@ async def read_task_usage(ws: Workspace, record: RunRecord) -> RunTaskUsage:
 
     Calls that a judge or evaluator made are left out: they begin after the task has ended.
     """
-    timed = [item for item in record.items if item.trace_id]
-    starts = [item.started for item in timed if item.started is not None and item.seconds is not None]
-    if not starts:
+    since, last, longest, timed = math.inf, -math.inf, 0.0, 0
+    for item in record.items:
+        started, seconds = item.started, item.seconds
+        if started is not None and seconds is not None:
+            begun = started.timestamp()
+            since, last, longest, timed = min(since, begun), max(last, begun), max(longest, seconds), timed + 1
+    if not timed:
         return RunTaskUsage({})
-    longest = max(item.seconds or 0.0 for item in timed)
-    until = max(starts) + timedelta(seconds=longest + 1)
-    most = max(MIN_CALLS_READ, MAX_CALLS_PER_ITEM * len(starts))
+    most = max(MIN_CALLS_READ, MAX_CALLS_PER_ITEM * timed)
     calls = await ws.gateway.observations.find(
         type="GENERATION",
         environment=EXPERIMENT_ENVIRONMENT,
-        since=min(starts),
-        until=until,
+        since=datetime.fromtimestamp(since, UTC),
+        until=datetime.fromtimestamp(last + longest + 1, UTC),
         with_content=False,
         max_rows=most,
     )
     if len(calls) >= most:
         warning = f"Tokens and cost are left out: over {most} model calls were made during this run."
         return RunTaskUsage({}, (warning,))
-    items = _usage_by_item(timed, calls)
+    items = await anyio.to_thread.run_sync(_usage_by_item, record.items, calls)
     unpriced = sum(usage.cost is None for usage in items.values())
     if not unpriced:
         return RunTaskUsage(items)
@@ -136,9 +140,11 @@ async def read_task_usage(ws: Workspace, record: RunRecord) -> RunTaskUsage:
     return RunTaskUsage(items, (f"The cost of {where} is unknown: Langfuse has no price for a model that was called.",))
 
 
-def _usage_by_item(items: Iterable[ItemResult], calls: Iterable[ListedObservation]) -> dict[str, TaskUsage]:
+def _usage_by_item(items: Iterable[ItemResult], calls: Sequence[ListedObservation]) -> dict[str, TaskUsage]:
     """Add up the calls of each item's task: those of its trace that began before it ended."""
-    tasks = {item.trace_id: item for item in items}
+    called = {call.trace_id for call in calls}
+    # Most runs have none, and the traces of many results are read from disk.
+    tasks = {item.trace_id: item for item in items if item.trace_id in called} if called else {}
     found: dict[str, TaskUsage] = {}
     for call in calls:
         item = tasks.get(call.trace_id)

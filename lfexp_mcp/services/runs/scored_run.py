@@ -13,6 +13,27 @@ from lfexp_mcp.scores.interpretation import ScoreInterpretation, interpret_human
 from lfexp_mcp.services.workspace import Workspace
 
 
+class MeanByItem:
+    """The mean of the values that each item has, most of them one: few have memory for more."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, float] = {}
+        self._repeated: dict[str, list[float]] = {}
+
+    def add(self, item_id: str, value: float) -> None:
+        """Add a value of an item."""
+        if item_id in self._first:
+            self._repeated.setdefault(item_id, [self._first[item_id]]).append(value)
+        else:
+            self._first[item_id] = value
+
+    def means(self) -> dict[str, float]:
+        """Return the means, in the order of the items' first values."""
+        for item_id, values in self._repeated.items():
+            self._first[item_id] = math.fsum(values) / len(values)
+        return self._first
+
+
 @dataclass(frozen=True)
 class ScoredRun:
     """A run with its scores interpreted as numbers."""
@@ -28,17 +49,14 @@ class ScoredRun:
     @cached_property
     def numbers(self) -> dict[str, dict[str, float]]:
         """Score name to item id to value; the mean over an item's repeats. Scores without any number are absent."""
-        collected: dict[str, dict[str, list[float]]] = {}
+        found: dict[str, MeanByItem] = {}
         for item in self.record.items:
             for score in item.bare_scores:
                 interpretation = self.interpretations[score.name]
                 value = number_of(score, interpretation) if interpretation.counts(score) else None
                 if value is not None:
-                    collected.setdefault(score.name, {}).setdefault(item.item_id, []).append(value)
-        means = {
-            name: {item_id: math.fsum(values) / len(values) for item_id, values in by_item.items()}
-            for name, by_item in collected.items()
-        }
+                    found.setdefault(score.name, MeanByItem()).add(item.item_id, value)
+        means = {name: by_item.means() for name, by_item in found.items()}
         return means | {name: dict.fromkeys(items, 0.5) for name, items in self.even.items()}
 
     @property
