@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from lfexp_mcp.errors import StoreError
-from lfexp_mcp.store.deployment import BEFORE_SCORE_LISTS, CURRENT
 from lfexp_mcp.store.server import serve
 
 
@@ -16,11 +15,9 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="the port to prefer (default: any)")
     parser.add_argument("--idle-exit", type=float, default=None, help="seconds without a request after which to stop")
     parser.add_argument("--announce", type=Path, default=None, help="write a JSON file once the server listens")
-    parser.add_argument("--before-score-lists", action="store_true", help="for tests: be a server before 4.59")
     arguments = parser.parse_args()
-    deployment = BEFORE_SCORE_LISTS if arguments.before_score_lists else CURRENT
     try:
-        serve(arguments.folder, arguments.port, arguments.idle_exit, arguments.announce, deployment)
+        serve(arguments.folder, arguments.port, arguments.idle_exit, arguments.announce)
     except StoreError as error:
         sys.stderr.write(f"{error}\n")
         return 1

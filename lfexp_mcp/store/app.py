@@ -30,7 +30,6 @@ from lfexp_mcp.store.address import (
 )
 from lfexp_mcp.store.call import Handler, endpoint, json_answer
 from lfexp_mcp.store.database import Database
-from lfexp_mcp.store.deployment import CURRENT, Deployment
 from lfexp_mcp.store.http_errors import UnauthorizedError
 from lfexp_mcp.store.keys import StoreKeys
 from lfexp_mcp.store.routes import (
@@ -181,18 +180,12 @@ async def _unrouted(_request: Request, error: Exception) -> Response:
     return json_answer(body, status, headers)
 
 
-def build_app(
-    database: Database,
-    keys: StoreKeys,
-    *,
-    deployment: Deployment = CURRENT,
-) -> ASGIApp:
+def build_app(database: Database, keys: StoreKeys) -> ASGIApp:
     """Build the application.
 
     Args:
         database: The store file, open; the caller closes it.
         keys: The only keys that are accepted.
-        deployment: Which Langfuse server to behave as.
     """
     routes = [Route(f"{API}{path}", endpoint(handler), methods=[method]) for method, path, handler in _ROUTES]
     routes += [Route(f"{API}{path}", endpoint(system.legacy)) for path in _LEGACY]
@@ -203,6 +196,5 @@ def build_app(
     ]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _unrouted})
     app.state.database = database
-    app.state.deployment = deployment
     app.state.sign_media = partial(sign_media, keys.secret_key)
     return app

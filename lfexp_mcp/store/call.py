@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from lfexp_mcp.store.database import Database
-from lfexp_mcp.store.deployment import Deployment
 from lfexp_mcp.store.http_errors import ApiError, BadRequestError, InvalidRequestError, TooLargeError
 from lfexp_mcp.strict_json import strict_loads
 
@@ -39,7 +38,6 @@ class Call:
     """One request, its body already read."""
 
     database: Database
-    deployment: Deployment
     request: Request
     content: bytes
 
@@ -95,9 +93,8 @@ def endpoint(handler: Handler) -> Endpoint:
     """
 
     async def answer(request: Request) -> Response:
-        state = request.app.state
         try:
-            call = Call(state.database, state.deployment, request, await _content(request))
+            call = Call(request.app.state.database, request, await _content(request))
             result = await run_in_threadpool(handler, call)
             return result if isinstance(result, Response) else json_answer(result)
         except ApiError as error:

@@ -52,7 +52,7 @@ class _Announcement:
         return f"http://{LOOPBACK}:{self.port}"
 
 
-def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_lists: bool = False) -> StoreConnection:
+def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S) -> StoreConnection:
     """Find the running server of a store folder, or start one.
 
     Processes that call this at the same time get the same server, also those of other versions of lfexp-mcp if the
@@ -62,7 +62,6 @@ def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_l
     Args:
         folder: The store folder; made if it does not exist.
         idle_exit: Seconds without a request after which a server started here stops.
-        before_score_lists: Whether a server started here behaves as a Langfuse server before 4.59; for tests only.
 
     Raises:
         StoreError: The folder cannot be used, or the server did not start.
@@ -73,7 +72,7 @@ def ensure_store(folder: Path, *, idle_exit: float = IDLE_EXIT_S, before_score_l
         found = _running(folder)
         if found is None:
             with FileLock(folder / "start.lock"):
-                found = _running(folder) or _start(folder, idle_exit, before_score_lists)
+                found = _running(folder) or _start(folder, idle_exit)
     except OSError as error:
         raise StoreError(
             f"The store folder {folder} cannot be used: {error}. Make it writable, or choose another store folder."
@@ -157,13 +156,11 @@ def _answers(folder: Path, found: _Announcement) -> bool:
         return answer.status == 200 and is_proven(folder_keys(folder).secret_key, challenge, found.port, proof)
 
 
-def _start(folder: Path, idle_exit: float, before_score_lists: bool) -> _Announcement:
+def _start(folder: Path, idle_exit: float) -> _Announcement:
     announcement = folder / ANNOUNCEMENT
     announcement.unlink(missing_ok=True)
     command = [sys.executable, "-P", "-m", "lfexp_mcp.store", "--folder", str(folder), "--idle-exit", str(idle_exit)]
     command += ["--announce", str(announcement), "--port", str(_last_port(folder))]
-    if before_score_lists:
-        command.append("--before-score-lists")
     log = folder / _LOG
     with log.open("wb") as stream:
         process = _spawn_detached(command, folder, stream.fileno())

@@ -18,7 +18,6 @@ from lfexp_mcp.errors import StoreError
 from lfexp_mcp.loopback import LOOPBACK, listen_on
 from lfexp_mcp.store.app import build_app
 from lfexp_mcp.store.database import Database
-from lfexp_mcp.store.deployment import CURRENT, Deployment
 from lfexp_mcp.store.keys import folder_keys
 
 DATABASE_NAME = "store.sqlite3"
@@ -64,7 +63,6 @@ def serve(
     port: int = 0,
     idle_exit: float | None = None,
     announce: Path | None = None,
-    deployment: Deployment = CURRENT,
     listening: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the store of a folder on loopback until SIGTERM, SIGINT, or some time without requests.
@@ -74,7 +72,6 @@ def serve(
         port: The port to prefer; another one is taken if it is not free. 0 takes any.
         idle_exit: Seconds without a request after which to stop; None for never.
         announce: A file that exists while the server listens: JSON of `pid`, `port` and `version`.
-        deployment: Which Langfuse server to behave as.
         listening: Called with the base URL once the server listens.
 
     Raises:
@@ -84,7 +81,7 @@ def serve(
     database = Database(folder / DATABASE_NAME)
     keys = folder_keys(folder)
     listener = _listen(port)
-    watch = _IdleWatch(build_app(database, keys, deployment=deployment))
+    watch = _IdleWatch(build_app(database, keys))
     config = uvicorn.Config(watch, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=10)
     server = _Server(config)
     if announce is not None:

@@ -4,31 +4,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from lfexp_mcp.services.workspace import open_workspace
 from lfexp_mcp.settings import Settings
-from lfexp_mcp.store.process import StoreConnection, ensure_store, stop_store
+from tests.faults.proxy import SCORES, Fault, FaultProxy, Request
+from tests.store.recorded_world import RECORDED
 from tests.worker.scene import Scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
+REFUSED = (RECORDED / "post_scores_list_to_4.16.0.json").read_bytes()
+
+
+def _refuse_lists(request: Request) -> Fault | None:
+    is_list = request.path.startswith(SCORES) and request.body.startswith(b"[")
+    return Fault(status=400, headers={"content-type": "application/json"}, content=REFUSED) if is_list else None
+
+
 @pytest.fixture
-def old_store(tmp_path: Path) -> Iterator[StoreConnection]:
-    folder = tmp_path / "old"
-    yield ensure_store(folder, before_score_lists=True)
-    stop_store(folder)
+def old_server(settings: Settings) -> Iterator[FaultProxy]:
+    with FaultProxy(settings.langfuse_url) as proxy:
+        proxy.faults = _refuse_lists
+        yield proxy
 
 
-async def test_a_run_stores_its_scores_one_by_one(old_store: StoreConnection, tmp_path: Path) -> None:
-    settings = Settings(
-        langfuse_public_key=old_store.public_key,
-        langfuse_secret_key=SecretStr(old_store.secret_key),
-        langfuse_url=old_store.base_url,
-        home=tmp_path / "home",
-    )
-    async with open_workspace(settings) as ws:
+async def test_a_run_stores_its_scores_one_by_one(settings: Settings, old_server: FaultProxy, tmp_path: Path) -> None:
+    async with open_workspace(settings.model_copy(update={"langfuse_url": old_server.url})) as ws:
         scene = Scene(ws, tmp_path / "scripts")
         await scene.fill(12)
         evaluators = scene.script("def a(**k):\n    return 1.0\n\ndef b(**k):\n    return True\n", "ev.py")
@@ -36,3 +38,4 @@ async def test_a_run_stores_its_scores_one_by_one(old_store: StoreConnection, tm
         assert (answer.status, answer.undelivered, answer.warnings) == ("completed", 0, [])
         items = await ws.gateway.experiments.results(str(answer.experiment_id))
         assert [sorted(score.name for score in item.scores) for item in items] == [["a", "b"]] * 12
+    assert [request for request in old_server.requests if _refuse_lists(request)]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import httpx
 import pytest
 
 from lfexp_mcp.store.process import ensure_store, stop_store
@@ -45,14 +44,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedWorld]:
     stop_store(folder)
 
 
-@pytest.fixture(scope="module")
-def older_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("older")
-    with client_of(ensure_store(folder, before_score_lists=True)) as client:
-        yield client
-    stop_store(folder)
-
-
 def test_every_recorded_file_is_in_the_index() -> None:
     assert {row.file for row in INDEX} == {path.name for path in RECORDED.glob("*.json")}
 
@@ -73,12 +64,6 @@ def test_wrong_keys_get_the_recorded_answer(world: RecordedWorld) -> None:
     for keys in (("pk-lf-wrong", "sk-lf-wrong"), ("", "")):
         answer = world.client.get("/api/public/v2/datasets", auth=keys)
         assert (answer.status_code, answer.json()) == (401, recorded("bad_auth"))
-
-
-def test_a_list_of_scores_to_an_older_server_gets_the_recorded_answer(older_server: httpx.Client) -> None:
-    answer = older_server.post("/api/public/scores", json=[{"name": "s", "value": 1, "traceId": "t"}])
-    assert (answer.status_code, answer.json()) == (400, recorded("post_scores_list_to_4.16.0"))
-    assert older_server.get("/api/public/health").json() == recorded("health")
 
 
 def test_an_annotation_without_a_config_gets_the_recorded_answer(world: RecordedWorld) -> None:

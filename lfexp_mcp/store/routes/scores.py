@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from lfexp_mcp.store.call import Call, Fields, json_answer
-from lfexp_mcp.store.http_errors import InvalidRequestError, Issue
+from lfexp_mcp.store.http_errors import InvalidRequestError
 from lfexp_mcp.store.paging import SPLIT_COMMAS, CommaList, Conditions, Cursor, cursor_time, decode_cursor
 from lfexp_mcp.store.scores import ScoreBody, ScoreField, check_score, score_json, store_scores
 from lfexp_mcp.store.times import Instant, iso
@@ -21,18 +21,11 @@ def create_scores(call: Call) -> Response | JsonValue:
     """Store one score and return its id, or a list of them: answered 202, or 207 if some are refused."""
     content = call.json()
     if isinstance(content, list):
-        return _create_list(call, content) if call.deployment.takes_score_lists else _refuse_list()
+        return _create_list(call, content)
     score = call.body(ScoreBody)
     check_score(score)
     with call.database.write() as connection:
         return {"id": store_scores(connection, [score])[0]}
-
-
-def _refuse_list() -> Response:
-    message = "Invalid input: expected object, received array"
-    issue: Issue = {"expected": "object", "code": "invalid_type", "path": [], "message": message}
-    error = InvalidRequestError([issue, issue])
-    return json_answer(error.body, error.status)
 
 
 def _create_list(call: Call, content: list[JsonValue]) -> Response:

@@ -4,7 +4,7 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from lfexp_mcp.store.call import Call
-from lfexp_mcp.store.deployment import ORGANIZATION_ID, ORGANIZATION_NAME, PROJECT_ID, PROJECT_NAME
+from lfexp_mcp.store.deployment import ORGANIZATION_ID, ORGANIZATION_NAME, PROJECT_ID, PROJECT_NAME, SERVER_VERSION
 from lfexp_mcp.store.http_errors import ApiError
 from lfexp_mcp.store.paging import PageQuery, page_meta
 
@@ -13,7 +13,7 @@ def health(call: Call) -> JsonValue:
     """Report that the store works, and its version."""
     with call.database.read() as connection:
         connection.execute("SELECT 1 FROM datasets").fetchone()
-    return {"status": "OK", "version": call.deployment.version}
+    return {"status": "OK", "version": SERVER_VERSION}
 
 
 def projects(_call: Call) -> JsonValue:
