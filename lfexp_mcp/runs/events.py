@@ -217,6 +217,8 @@ class RunEnded(_Event):
     status: Literal["completed", "stopped", "failed", "cancelled"]
     cause: Literal["undelivered"] | None = None
     """Set where only Langfuse's acknowledgement is missing."""
+    delivered: bool = False
+    """Whether Langfuse had acknowledged everything by then; a run that is completed always has that."""
     reason: str | None = None
     """A sentence for the user; None for a completed run."""
 

@@ -11,8 +11,8 @@ import anyio
 from lfexp_mcp.errors import UsageError, name_some
 from lfexp_mcp.files import locate
 from lfexp_mcp.gateway import Gateway, connect
-from lfexp_mcp.runs.folder import RunsFolder
 from lfexp_mcp.runs.replay import Replays
+from lfexp_mcp.runs.runs_folder import RunsFolder
 from lfexp_mcp.runs.spares import Workers
 from lfexp_mcp.services.background import Background
 from lfexp_mcp.services.launches import Launches

@@ -60,6 +60,8 @@ class Run:
         self._sdk = sdk
         self._stop = Stop()
         self._ledger = UsageLedger(run.journal)
+        self._is_delivered = False
+        """Whether Langfuse has acknowledged everything."""
 
     async def carry_out(self) -> None:
         """Execute and deliver the items, and journal how the run ended."""
@@ -81,7 +83,9 @@ class Run:
 
     def _end(self, undelivered: str | None) -> RunEnded:
         stop = self._stop
-        return RunEnded(status=stop.status, reason=stop.reason) if stop.status is not None else end_of(undelivered)
+        if stop.status is None:
+            return end_of(undelivered)
+        return RunEnded(status=stop.status, reason=stop.reason, delivered=self._is_delivered)
 
     def _end_early(self, reason: str) -> None:
         """Record why the run ends, wherever the disk allows it."""
@@ -183,12 +187,13 @@ class Run:
         """Deliver what is left, and record how the run ended; return why Langfuse does not have everything."""
         if self._stop.status in ("failed", "cancelled"):
             # Such a run is incomplete anyway: it is not counted what Langfuse shows of it.
-            await settlement.delivery.finish()
+            undelivered = None if await settlement.delivery.finish() else UNDELIVERED
         else:
             undelivered = await settlement.settle()
             if undelivered is not None and self._stop.status is None:
                 return undelivered
         is_recorded = await settlement.record_end(self._run.plan, self._end(None))
+        self._is_delivered = is_recorded and undelivered is None
         return None if is_recorded or self._stop.status else UNDELIVERED
 
     async def _beat(self, gateway: Gateway) -> None:

@@ -246,6 +246,8 @@ async def deliver(folder: RunFolder, sdk: Sdk) -> None:
         group.cancel_scope.cancel()
     if is_done:
         journal.append(end_of(undelivered))
+    elif undelivered is None and state.run_ended is not None:
+        journal.append(replace(state.run_ended, delivered=True))
     journal.close()
 
 

@@ -12,6 +12,8 @@ import anyio
 import pytest
 
 from lfexp_mcp.answers.run import RunAnswer
+from lfexp_mcp.runs.folder import RunFolder
+from lfexp_mcp.runs.journal import read_run_end
 from lfexp_mcp.services.experiments import preparation
 from lfexp_mcp.services.experiments.cancel_run import cancel_run
 from lfexp_mcp.services.experiments.maintenance import deliver_pending
@@ -288,6 +290,12 @@ async def test_a_run_needs_few_requests(scene: Scene, proxy: FaultProxy) -> None
     assert made.total() < 20 + 8 * seconds, made
 
 
+def end_of(folder: RunFolder) -> tuple[str, bool] | None:
+    """How a run ended, and whether its journal says that all of it was delivered."""
+    ended = read_run_end(folder.journal_path)
+    return (ended.status, ended.delivered) if ended is not None else None
+
+
 @pytest.mark.parametrize(
     "fault", [Fault(status=500), Fault(status=429, headers={"Retry-After": "1"})], ids=["500", "429"]
 )
@@ -304,7 +312,14 @@ async def test_cancel_ends_a_run_that_waits_for_a_server_that_takes_nothing(
     assert answer.status in ("failed", "cancelled")
     assert answer.undelivered > 0
     await until(lambda: not folder.worker.is_locked())
+    assert (end_of(folder), folder.has_undelivered()) == ((answer.status, False), True)
     proxy.faults = no_faults
+    await deliver_pending(scene.ws)
+    # It may have been about to end when it was cancelled.
+    delivered = ("cancelled", True) if answer.status == "cancelled" else ("completed", False)
+    await until(lambda: end_of(folder) == delivered)
+    assert not folder.has_undelivered()
+    await until(lambda: not folder.worker.is_locked())
     answer = await scene.run(None, resume=True)
     assert (answer.status, answer.undelivered) == ("completed", 0)
 

@@ -14,8 +14,9 @@ import pytest
 from lfexp_mcp.errors import RunExistsError, StateError
 from lfexp_mcp.model import TEN, DatasetItem, ExperimentHead, JudgeMaker, RunSpec, Score, ScriptMaker
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ItemStarted, RunEnded, ScoresStored, WorkerAccepted
-from lfexp_mcp.runs.folder import RunFolder, RunsFolder
+from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.identity import repeat_name, score_id
+from lfexp_mcp.runs.runs_folder import RunsFolder
 from tests.runs.records import read_record
 
 

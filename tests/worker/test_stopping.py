@@ -8,6 +8,7 @@ import pytest
 
 from lfexp_mcp.errors import StateError, UsageError
 from lfexp_mcp.runs.framing import frame
+from lfexp_mcp.runs.journal import read_run_end
 from lfexp_mcp.runs.outbox import count_waiting_spans
 from lfexp_mcp.services.experiments.cancel_run import cancel_run, kill_run
 from lfexp_mcp.services.experiments.maintenance import deliver_pending
@@ -86,6 +87,10 @@ async def test_cancel_gives_up_items_that_do_not_end_within_the_grace(scene: Sce
     await until_ended(scene, 2)
     answer = await cancel_run(scene.ws, scene.dataset, scene.run_name)
     assert (answer.status, answer.succeeded, answer.failed, answer.pending) == ("cancelled", 2, 0, 2)
+    folder = await scene.run_folder()
+    ended = read_run_end(folder.journal_path)
+    assert ended is not None
+    assert (ended.status, ended.delivered, folder.has_undelivered()) == ("cancelled", True, False)
 
 
 async def test_a_killed_run_says_so_and_resumes(scene: Scene) -> None:
