@@ -91,7 +91,11 @@ class Settlement:
         Raises:
             StateError: The run's folder cannot be read or written.
         """
-        if not await self.delivery.finish():
+        async with open_group() as group:
+            # The journal is read while Langfuse takes the last spans; a long one takes seconds.
+            group.start_soon(anyio.to_thread.run_sync, self.expected.update)
+            is_delivered = await self.delivery.finish()
+        if not is_delivered:
             error = self.delivery.last_error
             return f"{UNDELIVERED} The last answer was: {error}" if error else UNDELIVERED
         try:
