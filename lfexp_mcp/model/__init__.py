@@ -2,7 +2,7 @@
 
 from lfexp_mcp.model.backend import Backend, BackendKind
 from lfexp_mcp.model.confirmation import Confirmation, changed_code, digest_of_code, module_versions
-from lfexp_mcp.model.engine import EngineName, EngineOptions
+from lfexp_mcp.model.engine import EngineName, EngineOptions, cluster_address
 from lfexp_mcp.model.holdout import HOLDOUT_KEY, Holdout
 from lfexp_mcp.model.interval import Estimate, Interval
 from lfexp_mcp.model.item_choice import DatasetPart, ItemChoice, digest_of
@@ -178,6 +178,7 @@ __all__ = [
     "are_mixed",
     "changed_code",
     "check_params",
+    "cluster_address",
     "digest_of",
     "digest_of_code",
     "models_of",

@@ -16,6 +16,21 @@ _OURS = {
     "working_dir": "pass engine_options.working_dir",
 }
 """Keys of Ray's runtime environment that are options of their own, and how they are given."""
+MIN_AMOUNT = 0.0001
+"""The least of a resource that Ray knows, but 0."""
+_MAX_PORT = 65535
+
+
+def cluster_address(given: str) -> str:
+    """Return the address of a cluster as it is given.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = re.fullmatch(r"[\w.\-\[\]:]+:(\d{1,5})", given)
+    if given != "auto" and (found is None or int(found[1]) > _MAX_PORT):
+        raise ValueError("pass `auto`, or host and port of the cluster's head such as 10.0.0.1:6379")
+    return given
 
 
 class EngineOptions(BaseModel):
@@ -49,6 +64,13 @@ class EngineOptions(BaseModel):
             raise ValueError("it must be a number")
         return given
 
+    @field_validator("num_cpus", "num_gpus")
+    @classmethod
+    def _is_no_less_than_ray_knows(cls, given: float | None) -> float | None:
+        if given is not None and 0 < given < MIN_AMOUNT:
+            raise ValueError(f"it must be 0, or at least {MIN_AMOUNT}")
+        return given
+
     @field_validator("num_gpus")
     @classmethod
     def _is_a_share_or_whole(cls, given: float | None) -> float | None:
@@ -59,17 +81,17 @@ class EngineOptions(BaseModel):
     @field_validator("resources")
     @classmethod
     def _are_amounts(cls, given: dict[str, float]) -> dict[str, float]:
-        wrong = [name for name, amount in given.items() if not math.isfinite(amount) or amount < 0]
+        wrong = [amount for amount in given.values() if not (amount == 0 or MIN_AMOUNT <= amount < math.inf)]
         if wrong or {"CPU", "GPU", "object_store_memory"} & given.keys():
-            raise ValueError("pass amounts of 0 or more by name, and CPUs and GPUs as num_cpus and num_gpus")
+            raise ValueError(
+                f"pass amounts of 0, or of {MIN_AMOUNT} or more, by name, and CPUs and GPUs as num_cpus and num_gpus"
+            )
         return given
 
     @field_validator("address")
     @classmethod
     def _is_of_a_cluster(cls, given: str | None) -> str | None:
-        if given is not None and given != "auto" and not re.fullmatch(r"[\w.\-\[\]:]+:\d{1,5}", given):
-            raise ValueError("pass `auto`, or host and port of the cluster's head such as 10.0.0.1:6379")
-        return given
+        return given if given is None else cluster_address(given)
 
     @field_validator("runtime_env")
     @classmethod

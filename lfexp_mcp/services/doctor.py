@@ -1,5 +1,6 @@
 """Checks of everything that a run needs: keys, server, model providers, home folder, interpreter."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from lfexp_mcp.errors import CredentialsError, JudgeError, LfexpError
 from lfexp_mcp.gateway import connect
 from lfexp_mcp.judges.model_client import open_provider
 from lfexp_mcp.judges.providers.messages import KEY_VARIABLES, PROVIDER_TITLES
-from lfexp_mcp.model import ProviderName
+from lfexp_mcp.model import ProviderName, cluster_address
 from lfexp_mcp.settings import Settings
 
 PROVIDER_TIMEOUT_S = 15.0
@@ -23,6 +24,8 @@ INTERPRETER_TIMEOUT_S = 60.0
 MAX_NODES = 20
 """Of a Ray cluster, listed by name."""
 MAX_ERROR_CHARS = 400
+_MISSING = re.compile(r"No module named '(ray|pathspec)'")
+"""What the extra for Ray brings."""
 MIN_FREE_BYTES = 10_000_000
 """Below this a run cannot be expected to work; below `LOW_FREE_BYTES` the user is warned."""
 LOW_FREE_BYTES = 200_000_000
@@ -149,18 +152,25 @@ def _interpreter(settings: Settings) -> Check:
 
 def _ray(settings: Settings) -> Check:
     """Check the cluster of the settings, as a worker sees it."""
-    check = Check(name="Ray cluster", status="broken", found=f"{settings.ray_address}: ")
+    check = Check(name="Ray cluster", status="broken", found="")
+    try:
+        address = cluster_address(str(settings.ray_address))
+    except ValueError as error:
+        check.found, check.advice = "LFEXP_RAY_ADDRESS names no cluster", f"Correct it: {error}."
+        return check
+    check.found = f"{address}: "
     check.advice = "Start it, and with nodes that have this Python, Ray and lfexp-mcp; or unset LFEXP_RAY_ADDRESS."
     try:
-        ran = _run(_python(settings), "-m", "lfexp_mcp.worker.on_ray.check", str(settings.ray_address))
+        ran = _run(_python(settings), "-m", "lfexp_mcp.worker.on_ray.check", address)
     except (OSError, subprocess.TimeoutExpired) as error:
         check.found += f"it cannot be checked: {error}"
         return check
     lines = ran.stdout.splitlines()[:MAX_NODES]
     if ran.returncode == 0:
         check.status, check.advice = "ok", None
-    elif "No module named 'ray'" in ran.stderr:
-        lines, check.advice = ["Ray is not installed"], "pip install 'lfexp-mcp[ray]' for the interpreter of scripts."
+    elif missing := _MISSING.search(ran.stderr):
+        lines = [f"{missing[1]} is not installed"]
+        check.advice = "pip install 'lfexp-mcp[ray]' for the interpreter of scripts."
     check.found += "; ".join(lines) or ran.stderr.strip()[-MAX_ERROR_CHARS:]
     return check
 

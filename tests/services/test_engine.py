@@ -10,6 +10,7 @@ from pydantic import JsonValue, ValidationError
 
 from lfexp_mcp.errors import LfexpError, UsageError
 from lfexp_mcp.model import RunSpec
+from lfexp_mcp.services.doctor import diagnose
 from lfexp_mcp.services.requests import RunRequest
 from lfexp_mcp.services.workspace import Workspace, open_workspace
 from lfexp_mcp.settings import Settings
@@ -30,6 +31,8 @@ def _request(**arguments: JsonValue) -> RunRequest:
         {"engine": "ray", "engine_options": {"num_cpus": True}},
         {"engine": "ray", "engine_options": {"num_cpus": "2"}},
         {"engine": "ray", "engine_options": {"num_gpus": 1.5}},
+        {"engine": "ray", "engine_options": {"num_cpus": 0.00001}},
+        {"engine": "ray", "engine_options": {"resources": {"tpu": 1e-9}}},
         {"engine": "ray", "engine_options": '{"num_gpus": NaN}'},
         {"engine": "ray", "engine_options": '{"num_gpus": 1e999}'},
         {"engine": "ray", "engine_options": {"resources": {"tpu": -1}}},
@@ -38,6 +41,8 @@ def _request(**arguments: JsonValue) -> RunRequest:
         {"engine": "ray", "engine_options": {"address": ""}},
         {"engine": "ray", "engine_options": {"address": "ray://10.0.0.1:10001"}},
         {"engine": "ray", "engine_options": {"address": "http://10.0.0.1:80"}},
+        {"engine": "ray", "engine_options": {"address": "10.0.0.1:65536"}},
+        {"engine": "ray", "engine_options": {"address": "10.0.0.1"}},
         {"engine": "ray", "engine_options": {"address": "user:secret@10.0.0.1:6379"}},
         {"engine": "ray", "engine_options": {"runtime_env": {"env_vars": {"OPENAI_API_KEY": "sk-secret"}}}},
         {"engine": "ray", "engine_options": {"runtime_env": {"working_dir": "/etc"}}},
@@ -94,6 +99,22 @@ async def test_over_http_options_reach_no_address_and_execute_nothing(
     await scene.fill(1)
     with pytest.raises(UsageError, match="HTTP"):
         await scene.run(scene.script(TASK), engine="ray", engine_options=options)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("address", ["ray://10.0.0.1:10001", "10.0.0.1", "10.0.0.1:99999", "user:secret@10.0.0.1:6379"])
+async def test_an_address_in_the_environment_that_no_cluster_has_is_refused_by_the_name_of_its_variable(
+    settings: Settings, tmp_path: Path, address: str
+) -> None:
+    wrong = settings.model_copy(update={"ray_address": address, "home": tmp_path / "home"})
+    async with open_workspace(wrong) as workspace:
+        scene = Scene(workspace, tmp_path / "scripts")
+        await scene.fill(1)
+        with pytest.raises(UsageError, match="LFEXP_RAY_ADDRESS") as refused:
+            await scene.run(scene.script(TASK), engine="ray")
+    [check] = [each for each in (await diagnose(wrong)).checks if each.name == "Ray cluster"]
+    assert (check.status, "LFEXP_RAY_ADDRESS" in check.found) == ("broken", True)
+    assert "secret" not in f"{refused.value} {check}"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lfexp_mcp.answers.clients import Check
-from lfexp_mcp.errors import LfexpError
+from lfexp_mcp.errors import LfexpError, UsageError
 from lfexp_mcp.model import EngineUse, Holdout
 from lfexp_mcp.services import sweeps
 from lfexp_mcp.services.confirmation import confirm_run
@@ -315,11 +315,17 @@ async def test_odd_ends_and_values_are_recorded_as_those_of_a_local_run(scene: S
     assert sum(item[2] is not None for item in local) == 11
 
 
-async def test_resources_that_no_node_has_are_refused_with_what_there_is(scene: Scene, address: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"num_gpus": 1}, r"1 GPU.*CPU 8"), ({"num_cpus": 9}, r"9 CPU.*CPU 8"), ({"resources": {"TPU": 1.5}}, "TPU")],
+)
+async def test_resources_that_no_node_has_or_ray_does_not_know_so_are_refused_by_name(
+    scene: Scene, address: str, options: dict[str, Any], named: str
+) -> None:
     await scene.fill(1)
     task = scene.script("def task(*, item, **kwargs):\n    return 1\n")
-    with pytest.raises(LfexpError, match=r"1 GPU.*CPU 8"):
-        await scene.run(task, engine="ray", engine_options={"address": address, "num_gpus": 1})
+    with pytest.raises(UsageError, match=named):
+        await scene.run(task, engine="ray", engine_options={"address": address, **options})
 
 
 async def test_a_script_that_nodes_cannot_load_ends_the_run_with_the_node_and_the_cause(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ pytest.importorskip("pathspec", reason="pip install 'lfexp-mcp[ray]'")
 
 from lfexp_mcp.worker.on_ray import archive
 from lfexp_mcp.worker.on_ray.archive import PREFIX, pack, unpack_once
+from lfexp_mcp.worker.on_ray.package import Package
+from tests.runs.test_folder import make_run_spec
 
 
 @pytest.fixture
@@ -115,6 +118,16 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(scripts: Path) -> None:
     (scripts / "secret.txt").chmod(0)
     with pytest.raises(UsageError, match=r"secret\.txt"):
         pack({"0": scripts}, [], {})
+
+
+@pytest.mark.parametrize(("folder", "is_refused"), [("", True), ("me", True), ("me/scripts", False), ("mean", False)])
+def test_a_folder_that_holds_the_home_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, is_refused: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    run_spec = make_run_spec(task_script=tmp_path / folder / "task.py")
+    with pytest.raises(UsageError, match="folder of their own") if is_refused else nullcontext():
+        Package.of(run_spec)
 
 
 UNPACK = """

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,10 @@ def cluster_at(port: int) -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-async def test_a_run_goes_on_in_a_new_cluster_after_the_head_of_its_own_died(scene: Scene) -> None:
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+async def test_a_run_goes_on_in_a_new_cluster_after_the_head_of_its_own_died(
+    scene: Scene, *, is_elsewhere: bool
+) -> None:
     port = free_port()
     with cluster_at(port) as lost:
         folder = await begin(scene, lost, UNTIL_TOLD)
@@ -47,10 +51,13 @@ async def test_a_run_goes_on_in_a_new_cluster_after_the_head_of_its_own_died(sce
         record = await read_run(scene.ws, scene.dataset, scene.run_name)
         assert (record.status, folder.worker.exit_code) == ("failed", 1)
         assert len(folder.read_state().ended) == 4
-    with cluster_at(port) as cluster:
+    with cluster_at(free_port() if is_elsewhere else port) as cluster:
         (scene.folder / "go").touch()
         task = scene.folder / "task.py"
-        options = {"address": str(cluster.address)}
-        resumed = await scene.run(task, resume=True, engine="ray", engine_options=options, max_concurrency=AT_ONCE)
+        # A run remembers its cluster.
+        asked: dict[str, Any] = (
+            {"engine": "ray", "engine_options": {"address": str(cluster.address)}} if is_elsewhere else {}
+        )
+        resumed = await scene.run(task, resume=True, max_concurrency=AT_ONCE, **asked)
         assert (resumed.status, resumed.failed) == ("completed", 0)
         await check_whole(scene, folder, again=AT_ONCE)

@@ -9,7 +9,15 @@ from pydantic import JsonValue
 from lfexp_mcp.errors import ScriptError, UsageError
 from lfexp_mcp.files import MAX_SCRIPT_BYTES, open_regular
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import FAMILY_KEY, EngineOptions, ExperimentHead, RunRecord, RunSpec, param_changes
+from lfexp_mcp.model import (
+    FAMILY_KEY,
+    EngineOptions,
+    ExperimentHead,
+    RunRecord,
+    RunSpec,
+    cluster_address,
+    param_changes,
+)
 from lfexp_mcp.runs.identity import repeat_name
 from lfexp_mcp.services.experiments.choosing import ChosenItems
 from lfexp_mcp.services.experiments.early_stopping import check_rule
@@ -128,7 +136,13 @@ def with_engine(ws: Workspace, request: RunRequest, run_spec: RunSpec) -> RunSpe
         folder = ws.locate(folder, "working_dir")
         if not folder.is_dir():
             raise UsageError(f"working_dir: {folder} is not a folder. Name one that holds the scripts.")
-    changes = {"address": options.address or ws.settings.ray_address, "working_dir": folder}
+    address = options.address
+    if address is None and ws.settings.ray_address is not None:
+        try:
+            address = cluster_address(ws.settings.ray_address)
+        except ValueError as error:
+            raise UsageError(f"LFEXP_RAY_ADDRESS: {error}.") from None
+    changes = {"address": address, "working_dir": folder}
     options = options.model_copy(update=changes)
     return run_spec.model_copy(update={"engine": request.engine, "engine_options": options})
 

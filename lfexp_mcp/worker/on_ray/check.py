@@ -6,8 +6,10 @@ Prints a line for each node that runs can use, and fails with a line for what is
 import sys
 import time
 
+# Runs need it to pack the scripts' folder.
+import pathspec  # noqa: F401
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lfexp_mcp import __version__
@@ -41,6 +43,9 @@ def check(address: str) -> tuple[list[str], list[str]]:
     for name, (reference, resources) in answers.items():
         try:
             version, then = ray.get(reference, timeout=max(deadline - time.monotonic(), 0.0))
+        except GetTimeoutError:
+            problems.append(f"node {name} has started no process within {TIMEOUT_S:g} s")
+            continue
         except RayError as error:
             problems.append(f"node {name} cannot run lfexp-mcp ({cause_of(error)})")
             continue

@@ -60,11 +60,15 @@ class RayCluster:
             raise UsageError(f"engine_options.env_vars: {', '.join(missing)} is not set here.")
         try:
             join(options.address, asked_environment(options))
+            cluster = cls(run_spec, package, archive)
+            cluster.check()
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
-            where = f"Ray cluster {options.address}" if options.address else "A Ray cluster on this machine"
-            raise WorkerError(f"{where} cannot be used: {cause_of(error)}") from None
-        cluster = cls(run_spec, package, archive)
-        cluster.check()
+            if options.address is None:
+                raise WorkerError(f"A Ray cluster on this machine cannot be used: {cause_of(error)}") from None
+            raise WorkerError(
+                f"Ray cluster {options.address} cannot be used: {cause_of(error)}. Start it, or name another one in "
+                "engine_options.address; `doctor` checks that of LFEXP_RAY_ADDRESS."
+            ) from None
         return cluster
 
     def open(
@@ -98,11 +102,15 @@ class RayCluster:
         return RayEngine(self, ray.put(job), kind, local, warn, take_spans)
 
     def check(self) -> None:
-        """Refuse resources that no node has.
+        """Refuse resources that Ray does not know so, or that no node has.
 
         Raises:
             UsageError: An item could wait forever.
         """
+        try:
+            self._actor_class(None, 1)
+        except ValueError as error:
+            raise UsageError(f"engine_options: {error}") from None
         if self.look()[0]:
             return
         asked = self.asked or {"CPU": 1}
@@ -140,6 +148,9 @@ class RayCluster:
             node_id: The node.
             booked: For how many items it gets resources.
         """
+        return self._actor_class(node_id, booked).remote(job, [self._archive], self._folder)
+
+    def _actor_class(self, node_id: str | None, booked: int) -> Any:  # noqa: ANN401
         actor_class: Any = ray.remote(NodeActor)
         resources = {name: amount * booked for name, amount in self.asked.items()}
         strategy = NodeAffinitySchedulingStrategy(node_id, soft=False) if node_id is not None else "SPREAD"
@@ -150,7 +161,7 @@ class RayCluster:
             resources=resources,
             scheduling_strategy=strategy,
             max_concurrency=10_000,
-        ).remote(job, [self._archive], self._folder)
+        )
 
     def close(self) -> None:
         """End all processes of the run, and a cluster that was started for it."""

@@ -32,7 +32,7 @@ class Package:
         folders = list(dict.fromkeys(path.parent for path in scripts)) or [run_spec.working_folder]
         working_dir = (run_spec.engine_options.working_dir or folders[0]).resolve()
         for folder in (working_dir, *folders):
-            if folder in (Path.home(), Path(folder.anchor)):
+            if Path.home().is_relative_to(folder):
                 raise UsageError(
                     f"With engine `ray` the folder of the scripts is sent to the nodes, and {folder} holds far more: "
                     "move the scripts to a folder of their own."
