@@ -6,6 +6,7 @@ make things under names of their own, and leave them. Servers show some writes l
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -226,6 +227,7 @@ def test_the_path_of_a_dataset_is_decoded_twice(langfuse: Langfuse, http: httpx.
         ("True", "True"),
         ("'a'", "'a'"),
         ("a\0b", "ab"),
+        ("\x1b[1mbold\x1b[0m\x7f\x85\t\r\n\f", "[1mbold[0m\t\r\n\f"),
     ],
 )
 def test_a_text_that_is_json_becomes_what_it_says_unless_encoded_once_more(
@@ -238,7 +240,7 @@ def test_a_text_that_is_json_becomes_what_it_says_unless_encoded_once_more(
     langfuse.create_dataset_item(dataset_name=name, id=f"{name}-encoded", input=encoded, expected_output=encoded)
     langfuse.create_dataset_item(dataset_name=name, id=f"{name}-within", input={"a": text}, metadata={"a": [text]})
     items = {item.id.removeprefix(f"{name}-"): item for item in langfuse.get_dataset(name).items}
-    stored, exact = items["plain"], text.replace("\0", "")
+    stored, exact = items["plain"], re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]", "", text)
     assert (stored.input, stored.expected_output) == (read, read)
     assert type(stored.input) is type(read)
     assert (items["encoded"].input, items["encoded"].expected_output) == (exact, exact)

@@ -35,6 +35,14 @@ def test_a_list_is_answered_as_its_items_would_be_one_by_one(client: httpx.Clien
     assert [item["input"] for item in answered] == [7500] * 3
 
 
+@pytest.mark.parametrize("item_id", ["", "i" * 256])
+def test_an_id_that_is_empty_or_too_long_is_refused(client: httpx.Client, dataset: str, item_id: str) -> None:
+    assert post(client, dataset, [{"id": item_id, "input": 1}]).status_code == 400
+    body = {"datasetName": dataset, "id": item_id, "input": 1}
+    assert client.post(f"{API}/dataset-items", json=body).status_code == 400
+    assert inputs(client, dataset) == []
+
+
 def test_of_two_items_of_a_list_with_one_id_the_last_stays(client: httpx.Client, dataset: str) -> None:
     items = [{"id": f"{dataset} {number % 2}", "input": number} for number in range(4)]
     assert [item["input"] for item in post(client, dataset, items).json()["data"]] == [0, 1, 2, 3]

@@ -83,6 +83,7 @@ def test_what_is_missing_is_named(client: httpx.Client, name: str) -> None:
         {"name": "", "prompt": "p"},
         {"name": " ", "prompt": "p"},
         {"name": "new", "prompt": "p"},
+        {"name": " metrics", "prompt": "p"},
         {"name": "a|b", "prompt": "p"},
         {"name": "/a", "prompt": "p"},
         {"name": "a/", "prompt": "p"},

@@ -1,11 +1,12 @@
 """Dataset items: `/api/public/dataset-items`. Each write makes a version, so that the state at any time can be read."""
 
+import re
 import sqlite3
 import uuid
 from contextlib import suppress
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from lfexp_mcp.store.call import Call, Fields
 from lfexp_mcp.store.database import SqlValue
@@ -33,7 +34,7 @@ _INSERT = """
 class ItemBody(Fields):
     """A new or changed dataset item, of a dataset that is known."""
 
-    id: str | None = None
+    id: str | None = Field(default=None, min_length=1, max_length=255)
     input: JsonValue = None
     expected_output: JsonValue = None
     metadata: JsonValue = None
@@ -109,24 +110,28 @@ def _merged(body: ItemBody, before: sqlite3.Row | None) -> dict[str, SqlValue]:
 def normalize(value: JsonValue) -> JsonValue:
     """Return what a Langfuse server stores of a value (seen on 4.16.0).
 
-    Text that is valid JSON is parsed, empty text becomes None, and NUL characters are removed.
+    Text that is valid JSON is parsed, empty text becomes None, and control characters are removed from texts, but not
+    tabs, line breaks and form feeds, nor from names.
     """
     if value == "":
         return None
     if isinstance(value, str) and may_be_json(value):
         with suppress(ValueError):
             value = strict_loads(value)
-    return _without_nul(value)
+    return _without_control(value)
 
 
-def _without_nul(value: JsonValue) -> JsonValue:
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+
+
+def _without_control(value: JsonValue) -> JsonValue:
     match value:
         case str():
-            return value.replace("\0", "")
+            return _CONTROL.sub("", value)
         case list():
-            return [_without_nul(each) for each in value]
+            return [_without_control(each) for each in value]
         case dict():
-            return {key: _without_nul(each) for key, each in value.items()}
+            return {key: _without_control(each) for key, each in value.items()}
         case _:
             return value
 

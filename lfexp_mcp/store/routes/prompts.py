@@ -26,7 +26,7 @@ _UNSUITABLE = (
     (re.compile("//"), "Name cannot contain consecutive slashes"),
     (re.compile("/$"), "Name cannot end with a slash"),
     (re.compile(r"^\s*$"), "Name cannot be empty"),
-    (re.compile(r"^\s*new\s*$"), "Prompt name cannot be 'new'"),
+    (re.compile(r"^\s*(new|metrics|prompt-detail)\s*$"), "Prompt name is reserved"),
 )
 
 
