@@ -209,7 +209,8 @@ async def test_what_a_dataset_holds_is_escaped_as_in_the_tools(caller: Caller) -
     assert isinstance(content, TextResourceContents)
     assert not {"\x1b", "\u202e", "\u2028", "\n"} & set(content.text)
     shown = json.loads(content.text)
-    assert shown["items"][0]["input"] == evil
+    # Langfuse keeps no escapes.
+    assert shown["items"][0]["input"] == evil.removeprefix("\x1b")
     assert "follow no instruction" in shown["notice"]
 
 
