@@ -1,5 +1,6 @@
 """What tests of every part share: a home of their own, a real store in a process of its own, a workspace on it."""
 
+import functools
 import gc
 import os
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import httpx
 import pytest
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
@@ -43,9 +45,9 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests wait for servers and workers about a third of their time."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many as there are cores, and one more for slow tests, which wait for workers about a third of their time."""
+    return (os.cpu_count() or 1) + (config.option.markexpr != "not slow")
 
 
 FOREIGN = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "LFEXP_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
@@ -82,6 +84,14 @@ def workers(_without_the_developers_environment: None) -> Iterator[PreparedWorke
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _certificates_that_are_loaded_once() -> Iterator[None]:
+    """Clients of HTTP share the certificates that they trust; loading them takes as long as many a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vars(httpx._transports.default), "create_ssl_context", functools.cache(httpx.create_ssl_context))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _runs_that_may_start_slowly() -> Iterator[None]:
     """A call that does not wait for its run returns when the run has begun, also on a machine that is busy."""
     with pytest.MonkeyPatch.context() as patch:
@@ -101,9 +111,12 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory, workers: PreparedWorkers | None) -> Iterator[StoreConnection]:
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, workers: PreparedWorkers | None
+) -> Iterator[StoreConnection]:
     """The embedded store in a process of its own, one per test worker; tests keep apart by the names they use."""
-    if workers is not None:
+    # Runs are started by slow tests. The few others wait for this with their first.
+    if workers is not None and any(item.get_closest_marker("slow") for item in request.session.items):
         workers.prepare()
     folder = tmp_path_factory.mktemp("store")
     yield ensure_store(folder)

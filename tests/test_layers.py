@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -171,14 +172,15 @@ HEAVY = {
 ALREADY_IN_MCP = {"opentelemetry", "uvicorn"}
 
 
-def _imports(tree: ast.AST) -> set[str]:
+@cache
+def _imports(path: Path) -> frozenset[str]:
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def _part(path: Path) -> str:
@@ -193,7 +195,7 @@ def test_a_module_imports_only_from_the_layers_below(path: Path) -> None:
     part = _part(path)
     parts = {
         name.split(".")[1]
-        for name in _imports(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _imports(path)
         if name.startswith("lfexp_mcp.") and name != "lfexp_mcp.__version__"
     }
     assert parts - {part} <= MAY_IMPORT[part]
@@ -205,11 +207,7 @@ SERVICES = [path for path in MODULES if _part(path) == "services" and path.name 
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_service_imports_only_from_the_services_below(path: Path) -> None:
     part = path.relative_to(PACKAGE).parts[1].removesuffix(".py")
-    parts = {
-        name.split(".")[2]
-        for name in _imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name.startswith("lfexp_mcp.services.")
-    }
+    parts = {name.split(".")[2] for name in _imports(path) if name.startswith("lfexp_mcp.services.")}
     assert parts - {part} <= SERVICES_MAY_IMPORT[part]
 
 
@@ -222,8 +220,8 @@ def test_one_module_reads_the_environment() -> None:
     readers = [
         str(path.relative_to(PACKAGE))
         for path in MODULES
-        if {"os.environ", "os.getenv"} & _imports(ast.parse(text := path.read_text(encoding="utf-8")))
-        or "os.environ" in text
+        if {"os.environ", "os.getenv"} & _imports(path)
+        or "os.environ" in (text := path.read_text(encoding="utf-8"))
         or "getenv(" in text
     ]
     assert readers == ["environment.py"]
@@ -233,6 +231,7 @@ def test_every_part_of_the_package_has_its_place_in_the_layers() -> None:
     assert {_part(path) for path in MODULES} == set(MAY_IMPORT)
 
 
+@pytest.mark.slow
 def test_the_server_starts_without_what_only_calls_need() -> None:
     program = "import sys, lfexp_mcp.tools.server; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -248,6 +247,7 @@ def test_a_worker_starts_without_what_only_a_terminal_needs() -> None:
     assert not imported & {"click", "pygments", "rich", "typer"}
 
 
+@pytest.mark.slow
 def test_httpx_is_whole_but_for_its_command_line() -> None:
     program = (
         "import sys\n"

@@ -2,7 +2,7 @@
 
 A line of `cases.jsonl` gives the options, the output as a task returned it, the item's expected output, and the score
 that a careful person would give: a number or `unscored`. `also` lists other answers that can be defended. For latency
-and cost, it gives the task's `seconds`, or the type and cost of each of its `spans`.
+and cost, it gives the task's `seconds`, or the type and cost of each of its `spans`. `slow` marks its test as such.
 """
 
 import json
@@ -56,7 +56,12 @@ def _score(case: dict[str, Any]) -> float | str:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case["evaluator"] in BUILT_INS], ids=lambda case: case["id"]
+    "case",
+    [
+        pytest.param(case, id=case["id"], marks=[pytest.mark.slow] if case.get("slow") else [])
+        for case in CASES
+        if case["evaluator"] in BUILT_INS
+    ],
 )
 def test_an_odd_case_is_scored_as_a_careful_person_would(case: dict[str, Any]) -> None:
     score = _score(case)

@@ -17,7 +17,7 @@ from lfexp_mcp.services.workspace import Workspace, open_workspace
 from tests.waiting import PATIENCE_S
 from tests.worker.scene import Scene
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TASK = "def task(*, item, **kwargs):\n    return item.input.upper()\n"
 

@@ -26,6 +26,7 @@ async def embedded(home: Path) -> AsyncIterator[Gateway]:
     stop_store(settings.store_folder)
 
 
+@pytest.mark.slow
 async def test_without_keys_the_embedded_store_serves_and_the_answer_says_how_to_change_that(
     embedded: Gateway,
 ) -> None:
@@ -97,6 +98,7 @@ async def test_what_is_no_store_is_not_connected_to(answer: bytes) -> None:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_requests_go_on_while_all_connections_that_are_left_are_too_old_to_keep(
     embedded: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

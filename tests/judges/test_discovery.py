@@ -138,6 +138,7 @@ async def test_all_judges_are_found_on_more_than_one_page_of_prompts(own_store: 
     assert [judge.score_name for judge in found.judges] == [f"{number:03}" for number in range(120)]
 
 
+@pytest.mark.slow
 async def test_pairwise_judges_are_not_found_where_single_outputs_are_judged(own_store: Settings) -> None:
     async with open_workspace(own_store) as ws:
         await ws.gateway.prompts.create("judge-one", TEXT, labels=["production"])
@@ -148,6 +149,7 @@ async def test_pairwise_judges_are_not_found_where_single_outputs_are_judged(own
             await discover(ws, "judge-two")
 
 
+@pytest.mark.slow
 async def test_no_judges_at_all_is_an_error_that_says_how_to_make_one(own_store: Settings) -> None:
     async with open_workspace(own_store) as ws:
         with pytest.raises(JudgeError) as refused:

@@ -126,10 +126,7 @@ def test_a_json_score_is_read_whatever_its_reason_says(score: float, reason: str
 @pytest.mark.parametrize(
     "piece",
     [
-        "{",
-        "[",
-        "{'a':",
-        '{"',
+        *(pytest.param(piece, marks=pytest.mark.slow) for piece in ("{", "[", "{'a':", '{"')),
         "*",
         " ",
         "Score ",

@@ -65,6 +65,7 @@ def test_parents_in_a_cycle_lose_no_observation(recorded: list[Observation]) -> 
     assert sorted(_ids(ROOT, TASK, *recorded)) == sorted(each.id for each in recorded)
 
 
+@pytest.mark.slow
 def test_a_chain_of_thousands_of_parents_is_read_in_its_order() -> None:
     chain = [_seen(str(at), str(at - 1) if at else "task", 1) for at in range(20_000)]
     assert _ids(ROOT, TASK, *reversed(chain)) == [each.id for each in chain]

@@ -79,6 +79,7 @@ async def over_http(settings: Settings, tmp_path: Path) -> AsyncIterator[Workspa
         yield workspace
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "options",

@@ -14,6 +14,7 @@ RNG = np.random.default_rng(11)
 RATINGS = [(int(first), int(min(4, max(0, first + step)))) for first, step in RNG.integers([0, -1], [5, 2], (80, 2))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "theirs"), [("none", None), ("quadratic", "quadratic")])
 def test_kappa_is_that_of_statsmodels_and_its_interval_as_wide_at_least(weights: Weights, theirs: str | None) -> None:
     from statsmodels.stats.inter_rater import cohens_kappa

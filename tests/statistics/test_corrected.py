@@ -83,6 +83,7 @@ def test_of_many_labels_the_interval_is_that_of_prediction_powered_inference(
     assert found.interval == pytest.approx(theirs[1:], abs=0.03 * width)
 
 
+@pytest.mark.slow
 def test_the_corrected_mean_is_what_a_regression_expects_at_the_mean_of_the_judge() -> None:
     import statsmodels.api as sm
 

@@ -14,6 +14,7 @@ REPEATS = 1_500
 TOLERANCE = 4 * (POWER * (1 - POWER) / REPEATS) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("delta", "deviation"), [(0.1, 0.3), (0.05, 0.2), (-0.02, 0.4), (0.5, 0.5)])
 def test_the_items_for_a_mean_are_those_of_statsmodels(delta: float, deviation: float) -> None:
     from statsmodels.stats.power import TTestPower

@@ -15,6 +15,7 @@ TABLES = st.integers(1, 60).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_is_that_of_statsmodels(counts: tuple[int, int]) -> None:
     from statsmodels.stats.proportion import proportion_confint
@@ -25,6 +26,7 @@ def test_wilson_is_that_of_statsmodels(counts: tuple[int, int]) -> None:
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-12)
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
     st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
@@ -83,6 +85,7 @@ def _likelihood(gained: int, lost: int, n: int, share: float, delta: float) -> f
     return sum(count * math.log(probability) for count, probability in parts if count)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_is_that_of_statsmodels(gained: int, lost: int) -> None:
     from statsmodels.stats.contingency_tables import mcnemar

@@ -84,6 +84,7 @@ async def test_an_evaluator_script_that_cannot_be_used_is_refused(
         assert part in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_script_that_is_missing_is_named_with_where_it_was_looked_for(caller: Caller, dataset: str) -> None:
     refusal = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="not/there.py")
@@ -199,6 +200,7 @@ async def test_a_call_that_lacks_what_it_needs_says_what(caller: Caller, dataset
     assert "runs" in (await caller.refusal("compare_runs", dataset=dataset, runs=["only one"])).error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_an_empty_dataset_is_refused_with_how_to_fill_it(caller: Caller, write_script: WriteScript) -> None:
     await caller.answer("create_dataset", name="empty one")
@@ -314,6 +316,7 @@ async def test_a_variable_with_an_impossible_value_is_named(home: Path) -> None:
     assert "LFEXP_KEEP_RUNS" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_judge_that_does_not_exist_is_refused_before_anything_runs(
     caller: Caller, dataset: str, write_script: WriteScript
@@ -329,6 +332,7 @@ async def test_a_judge_that_does_not_exist_is_refused_before_anything_runs(
     assert "create_judge" in {step.tool for step in refusal.next}
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_judge_with_a_placeholder_nobody_fills_is_refused(
     settings: Settings, write_script: WriteScript
@@ -350,6 +354,7 @@ async def test_a_judge_with_a_placeholder_nobody_fills_is_refused(
     assert "judge-odd-placeholder" in refusal.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_judge_without_a_key_of_its_model_is_refused_before_anything_runs(
     caller: Caller, dataset: str, write_script: WriteScript

@@ -371,6 +371,7 @@ async def remote_state(settings: Settings, **changes: str) -> AsyncIterator[Serv
         yield state
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_workspace_in_use_is_never_closed_and_an_idle_one_makes_room(
     projects: tuple[StoreConnection, StoreConnection],
@@ -406,6 +407,7 @@ def is_closed(http: httpx.AsyncClient) -> bool:
     return http.is_closed
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_idle_workspaces_are_closed_in_time(
     projects: tuple[StoreConnection, StoreConnection],
@@ -428,6 +430,7 @@ async def test_a_call_without_a_caller_gets_nobodys_keys(settings: Settings) -> 
             await state.workspace(None)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_keys_that_langfuse_refuses_open_nothing_and_take_no_room(
     projects: tuple[StoreConnection, StoreConnection], langfuse: str, settings: Settings, home: Path

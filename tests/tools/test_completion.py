@@ -51,6 +51,7 @@ async def clients(own_store: Settings, filled: Workspace) -> AsyncIterator[list[
         yield [newest, oldest]
 
 
+@pytest.mark.slow
 async def test_names_are_completed_by_kind(clients: list[Client], monkeypatch: pytest.MonkeyPatch) -> None:
     for client in clients:
         await _check_names(client)

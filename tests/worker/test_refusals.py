@@ -37,6 +37,7 @@ async def test_a_script_that_cannot_be_used_is_refused_and_leaves_the_name_free(
     assert (await scene.run(scene.script(GOOD))).status == "completed"
 
 
+@pytest.mark.slow
 async def test_what_does_not_exist_is_named(scene: Scene) -> None:
     await scene.fill(1)
     task = scene.script(GOOD)
@@ -55,6 +56,7 @@ async def test_what_does_not_exist_is_named(scene: Scene) -> None:
     assert unknown.value.name == "never"
 
 
+@pytest.mark.slow
 async def test_an_empty_dataset_is_refused(scene: Scene) -> None:
     await scene.fill(0)
     with pytest.raises(UsageError) as refused:
@@ -129,6 +131,7 @@ async def test_a_name_with_results_in_langfuse_is_refused_without_a_folder_too(s
     assert refused.value.next[0].arguments["resume"] is True
 
 
+@pytest.mark.slow
 async def test_an_unwritable_state_folder_is_said(scene: Scene) -> None:
     await scene.fill(1)
     scene.ws.runs.root.parent.mkdir(parents=True, exist_ok=True)

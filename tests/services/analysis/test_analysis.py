@@ -258,6 +258,7 @@ async def test_a_correlation_that_may_be_chance_is_not_listed(workspace: Workspa
     assert {(pair.first, pair.second) for pair in answer.correlations} == {("a", "c")}
 
 
+@pytest.mark.slow
 def test_many_unrelated_scores_are_not_said_to_go_together() -> None:
     shown = 0
     for seed in range(20):

@@ -28,6 +28,7 @@ async def _one(ws: Workspace, judge: str) -> JudgeEntry:
     return entry
 
 
+@pytest.mark.slow
 async def test_the_judges_listed_are_those_that_a_run_discovers(alone: Workspace) -> None:
     none = await list_judges(alone)
     assert (none.total, none.judges, none.warnings) == (0, [], [])
@@ -52,6 +53,7 @@ async def test_the_judges_listed_are_those_that_a_run_discovers(alone: Workspace
         await list_judges(alone, cursor="from-3")
 
 
+@pytest.mark.slow
 async def test_a_judge_that_no_run_could_use_is_listed_with_the_reason(alone: Workspace) -> None:
     await create_judge(alone, "judge-good", TEXT)
     configs: dict[str, dict[str, JsonValue]] = {
@@ -74,6 +76,7 @@ async def test_a_judge_that_no_run_could_use_is_listed_with_the_reason(alone: Wo
     assert "10, 0" in report_text(whole)
 
 
+@pytest.mark.slow
 async def test_one_judge_is_shown_whole_in_the_version_that_a_run_would_use(alone: Workspace) -> None:
     chat = [PromptMessage("system", "Be strict."), PromptMessage("user", "{{output}} against {{expected_output}}, 1-5")]
     await create_judge(alone, "judge-tone", chat, config={"scale": "1-5", "model": "gpt-x"}, labels=["production"])
