@@ -3,6 +3,7 @@
 import pickle
 from array import array
 from collections import deque
+from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Lock
 from typing import Generic, TypeVar
@@ -53,6 +54,9 @@ class Spool(Generic[T]):
             content = self._file.read(self._ends[place + 1] - self._ends[place])
         value: T = pickle.loads(content)  # noqa: S301 - of this process
         return value
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.__getitem__, range(len(self)))
 
 
 class SpooledQueue(Generic[T]):

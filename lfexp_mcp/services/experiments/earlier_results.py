@@ -7,9 +7,10 @@ from lfexp_mcp.model import DatasetItem, ItemResult
 from lfexp_mcp.runs.events import Event, ItemEnded, ItemScored, ScoresStored
 from lfexp_mcp.runs.run_state import RunState
 from lfexp_mcp.services.runs.scored_run import same_content
+from lfexp_mcp.spool import Spool
 
 
-def events_of(results: Iterable[ItemResult], state: RunState) -> list[Event]:
+def events_of(results: Iterable[ItemResult], state: RunState) -> Spool[Event]:
     """Return what other machines or tools did of a run as events of a journal.
 
     Scores by others are left out. Good results without any score of the run's own makers are left to be scored; of the
@@ -18,8 +19,16 @@ def events_of(results: Iterable[ItemResult], state: RunState) -> list[Event]:
     Args:
         results: Of the run, as Langfuse shows them.
         state: What the journal has.
+
+    Returns:
+        The events, which hold the outputs of all results, on disk.
     """
-    return [event for result in results if result.status != "pending" for event in _events(result, state)]
+    events = Spool[Event]()
+    for result in results:
+        if result.status != "pending":
+            for event in _events(result, state):
+                events.append(event)
+    return events
 
 
 def _events(result: ItemResult, state: RunState) -> Iterator[Event]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import anyio
 import anyio.to_thread
@@ -29,6 +30,7 @@ from lfexp_mcp.services.runs.held_out import check_confirmation
 from lfexp_mcp.services.runs.local_runs import catch_up, read_journal
 from lfexp_mcp.services.runs.read_run import read_recorded_run
 from lfexp_mcp.services.workspace import Workspace
+from lfexp_mcp.spool import Spool
 
 DRY_RUN_ITEMS = 2
 SCORED_ELSEWHERE = (
@@ -38,6 +40,8 @@ SCORED_ELSEWHERE = (
 RELEASE_PATIENCE_S = 30.0
 """How long a resume waits for another process to release the run's folder, and again once that is killed."""
 RELEASE_POLL_S = 0.05
+EVENTS_AT_ONCE = 500
+"""Journaled together of what other machines have done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class PreparedRun:
     run_spec: RunSpec
     items: Sequence[DatasetItem] | None
     """None keeps the items that the folder has."""
-    earlier: Sequence[Event] = ()
+    earlier: Spool[Event] | None = None
     """What other machines have done of the run, for its journal."""
     is_new: bool = True
     """Whether the run begins here, rather than goes on."""
@@ -85,8 +89,9 @@ class PreparedRun:
         if self.scoring is not None:
             self.folder.write_scoring(self.scoring, self.items, self.against)
         if self.earlier:
-            journal = self.folder.open_journal()
-            journal.append(*self.earlier)
+            journal, events = self.folder.open_journal(), iter(self.earlier)
+            while some := tuple(islice(events, EVENTS_AT_ONCE)):
+                journal.append(*some)
             journal.close()
 
 
@@ -197,7 +202,9 @@ async def _prepare_new(
     use = recording_of(request, record=record)
     run_spec = await new_run_spec(with_models_of(ws, use), request, dataset, chosen, heads, record)
     run_spec = with_recording(run_spec, use)
-    earlier = [*events_of(results, state), *(LookTaken(look=look) for look in record.looks if not state.looks)]
+    earlier = await anyio.to_thread.run_sync(events_of, results, state)
+    for look in record.looks if not state.looks else ():
+        earlier.append(LookTaken(look=look))
     if earlier and (run_spec.evaluator_script or run_spec.evaluators or run_spec.judges):
         run_spec = run_spec.model_copy(update={"warnings": (*run_spec.warnings, SCORED_ELSEWHERE)})
     known = state.is_recorded

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from lfexp_mcp.answers.run import RunAnswer
 from lfexp_mcp.errors import UsageError
@@ -121,7 +122,7 @@ async def prepare_scoring(ws: Workspace, request: ScoreRunRequest, against: RunR
         folder,
         run_spec,
         items,
-        events_of(results, state),
+        await anyio.to_thread.run_sync(events_of, results, state),
         is_new=is_new,
         is_recorded=is_recorded,
         scoring=(await with_scoring(ws, request, scoring)).model_copy(
