@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
     create_model,
+    model_validator,
 )
 
 from lfexp_mcp.answers.base import Answer, with_notices
@@ -35,7 +36,7 @@ from lfexp_mcp.errors import (
     UsageError,
 )
 from lfexp_mcp.model import NextStep, ToolName
-from lfexp_mcp.services.requests import FilePath, Request, build, refusal
+from lfexp_mcp.services.requests import FilePath, Request, build, check_numbers, refusal
 from lfexp_mcp.tools.callers import log_fields
 from lfexp_mcp.tools.questions import Questions, notices
 from lfexp_mcp.tools.results import answer_result, error_result
@@ -54,6 +55,13 @@ _TEXTS = {str, Path, FilePath, NoneType}
 class _Arguments(ArgModelBase):
     # A misspelt argument would be dropped otherwise.
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_numbers_for_numbers(cls, given: object) -> object:
+        # The request is built of what this reads, and would not see it.
+        check_numbers(cls, given)
+        return given
 
 
 class ToolArguments(FuncMetadata):

@@ -16,6 +16,7 @@ from tests.tools.conftest import Caller, WriteScript, stdio_server
 GOOD = "def task(*, item, **kwargs):\n    return item.input\n"
 DATASET = "bad input"
 NOT_THERE = Path("not", "there.py").absolute()
+RUN: dict[str, JsonValue] = {"run_name": "r", "dataset": "d", "task_prompt": "p"}
 
 
 @pytest.fixture
@@ -171,6 +172,11 @@ async def test_a_number_out_of_its_range_is_refused_by_its_name(
         ("list_runs", {"zzz": 1}, "no argument zzz: the arguments are dataset, limit, cursor."),
         ("run_experiment", {"judges": "x"}, "judges: Input should be a valid list"),
         ("get_run", {"wait_seconds": "45s"}, "wait_seconds: Input should be a valid number"),
+        ("run_experiment", {**RUN, "max_cost": True}, "max_cost: true is not a number"),
+        ("get_run", {"dataset": "d", "run_name": "r", "below": False}, "below: false is not a number"),
+        ("create_dataset", {"name": "x", "holdout": True}, "holdout: true is not a number"),
+        ("run_experiment", {**RUN, "run_name": "a\nb"}, "control character"),
+        ("run_experiment", {**RUN, "run_name": "a\x00b"}, "control character"),
         ("analyze_run", {"dataset": "d"}, "run_name is missing"),
         ("create_dataset", {"items": [{"input": 1, "expected": 2}]}, "items.0.expected"),
         ("create_dataset", {"name": "x", "traces": {"usr": "u"}}, "traces.usr"),

@@ -3,7 +3,7 @@
 The tools' input schemas and the shell's flags derive from these models.
 """
 
-from lfexp_mcp.services.requests.base import FilePath, Request, build, refusal
+from lfexp_mcp.services.requests.base import FilePath, Request, build, check_numbers, refusal
 from lfexp_mcp.services.requests.collecting import CollectRequest, TraceFilter
 from lfexp_mcp.services.requests.reading import (
     AnalyzeRequest,
@@ -58,6 +58,7 @@ __all__ = [
     "Variant",
     "VariantRequest",
     "build",
+    "check_numbers",
     "live_dataset_name",
     "refusal",
 ]

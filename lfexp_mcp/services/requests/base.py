@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -65,7 +66,26 @@ def check_span(since: datetime | None, until: datetime | None) -> None:
 class Request(BaseModel):
     """Base of all requests."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_numbers_for_numbers(cls, given: object) -> object:
+        check_numbers(cls, given)
+        return given
+
+
+def check_numbers(model: type[BaseModel], given: object) -> None:
+    """Refuse a truth value for a number, such as `max_cost: true`, which would be 1 USD.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for name, value in given.items() if isinstance(given, dict) else ():
+        field = model.model_fields.get(name)
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        if isinstance(value, bool) and bool not in kinds and not {int, float}.isdisjoint(kinds):
+            raise ValueError(f"{name}: {str(value).lower()} is not a number")
 
 
 def from_json(given: object) -> object:

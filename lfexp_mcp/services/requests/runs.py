@@ -205,6 +205,8 @@ class RunRequest(ScoringRequest):
             raise ValueError("a dry_run cannot be resumed: leave out dry_run or resume")
         if not self.run_name.strip():
             raise ValueError("run_name is blank")
+        if not self.resume and any(unicodedata.category(character) == "Cc" for character in self.run_name):
+            raise ValueError(f"run_name {self.run_name!r} contains a line break or another control character")
         return self._checked_stopping()
 
     def _checked_stopping(self) -> "RunRequest":
