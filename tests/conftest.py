@@ -47,7 +47,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """As many as there are cores, and one more for slow tests, which wait for workers about a third of their time."""
-    return (os.cpu_count() or 1) + (config.option.markexpr != "not slow")
+    return (os.cpu_count() or 1) + int(config.option.markexpr != "not slow")
 
 
 FOREIGN = ("LANGFUSE_", "OPENAI_", "ANTHROPIC_", "LFEXP_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
