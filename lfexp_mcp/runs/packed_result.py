@@ -1,4 +1,4 @@
-"""Results of a run that take little memory: most of each is bytes, which are read when somebody looks at it."""
+"""Results that say other things than the journal: most of each is bytes, which are read when it is looked at."""
 
 import marshal
 from dataclasses import dataclass, field
