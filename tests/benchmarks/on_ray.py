@@ -170,12 +170,15 @@ async def _deaths(bench: Bench, address: str, node: Any) -> AsyncIterator[Row]: 
         engine_options=EngineOptions(address=address),
     )
     since = datetime.now(UTC)
-    begun = await run_experiment(bench.ws, request, wait_seconds=30)
-    folder = bench.ws.runs.folder(str(begun.experiment_id))
+    await run_experiment(bench.ws, request, wait_seconds=0)
+    while bench.ws.launches.find(dataset, request.run_name) is not None:  # noqa: ASYNC110 - another process begins it
+        await anyio.sleep(0.05)
+    found = await bench.gateway.datasets.get(dataset)
+    folder = bench.ws.runs.folder(await bench.gateway.experiments.id_of(found.id, request.run_name))
 
     async def reach(count: int) -> None:
         while len(folder.read_state().ended) < count:  # noqa: ASYNC110 - another process runs
-            await anyio.sleep(0.2)
+            await anyio.sleep(0.05)
 
     await reach(600)
     node.kill_all_processes(check_alive=False, allow_graceful=False)
