@@ -57,10 +57,12 @@ WORDS = "def capitals(text):\n    return text.upper()\n"
 
 
 def holdout_of(scene: Scene) -> Holdout:
-    """A holdout of half of the scene's items."""
+    """A holdout of half of the scene's items: half of those with an even number, and half of the others."""
     ids = [scene.item_id(number) for number in range(ITEMS)]
     holdouts = (Holdout(share=0.5, salt=str(salt)) for salt in count())
-    return next(each for each in holdouts if sum(map(each.holds, ids)) == HELD_OUT)
+    return next(
+        each for each in holdouts if sum(map(each.holds, ids[::2])) == sum(map(each.holds, ids[1::2])) == HELD_OUT // 2
+    )
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ async def test_a_run_is_confirmed_by_the_code_that_was_measured_and_no_other_too
     held.script("raise RuntimeError('edited')", "words.py")
     answer = await confirm(held)
     assert (answer.status, answer.verdict, answer.look, answer.held_out) == ("completed", "better", 1, HELD_OUT)
-    assert answer.delta == pytest.approx(0.5, abs=0.25)
+    assert answer.delta == pytest.approx(0.5)
     assert answer.interval is not None
     assert 0 < answer.interval.low < 0.5 < answer.interval.high
     assert answer.items_needed is not None

@@ -97,10 +97,10 @@ async def test_items_keep_their_side_when_others_are_added(workspace: Workspace,
     before = await sides(workspace, name)
     assert (made.stored, made.total_items, made.held_out) == (30, len(before[0]), len(before[1]))
     assert before[1]
-    added = await create_dataset(workspace, name, items=items(name, 30, 15))
+    added = await create_dataset(workspace, name, items=items(name, 30, 60))
     after = await sides(workspace, name)
-    assert (added.stored, added.total_items, added.held_out) == (15, len(after[0]), len(after[1]))
-    assert (before[0] <= after[0], before[1] < after[1], len(after[0] | after[1])) == (True, True, 45)
+    assert (added.stored, added.total_items, added.held_out) == (60, len(after[0]), len(after[1]))
+    assert (before[0] <= after[0], before[1] < after[1], len(after[0] | after[1])) == (True, True, 90)
 
 
 async def test_a_held_out_item_is_not_replaced_and_the_answer_does_not_tell_which_it_is(workspace: Workspace) -> None:
