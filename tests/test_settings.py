@@ -73,7 +73,7 @@ def test_an_impossible_value_is_named_by_its_variable(monkeypatch: pytest.Monkey
 
 def test_one_key_of_two_is_refused_with_the_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-alone")
-    with pytest.raises(CredentialsError, match="LANGFUSE_PUBLIC_KEY is missing") as refused:
+    with pytest.raises(CredentialsError, match="LANGFUSE_PUBLIC_KEY") as refused:
         _ = load_settings().embedded
     assert "alone" not in str(refused.value)
 

@@ -91,7 +91,7 @@ async def test_an_answer_of_another_form_is_told_with_what_does_not_fit(
     gateway: Gateway, server: ScriptedServer
 ) -> None:
     server.replies = [Reply(body={"data": [{"id": 7}]})]
-    with pytest.raises(BackendError, match=r"read scores .*data\.0\.id: Input should be a valid string; it is 7"):
+    with pytest.raises(BackendError, match=r"data\.0\.id.* 7\b"):
         await gateway.scores.find()
     with pytest.raises(BackendError, match="read the project"):
         await gateway.project_id()
@@ -135,9 +135,9 @@ async def test_an_address_that_is_none_is_refused_before_any_request(tmp_path: P
 
 
 def test_one_key_without_the_other_is_an_error_that_names_the_missing_one(tmp_path: Path) -> None:
-    with pytest.raises(CredentialsError, match="LANGFUSE_SECRET_KEY is missing"):
+    with pytest.raises(CredentialsError, match="LANGFUSE_SECRET_KEY"):
         _ = Settings(langfuse_public_key="pk", home=tmp_path).embedded
-    with pytest.raises(CredentialsError, match="LANGFUSE_PUBLIC_KEY is missing"):
+    with pytest.raises(CredentialsError, match="LANGFUSE_PUBLIC_KEY"):
         _ = Settings(langfuse_secret_key=SecretStr("sk"), home=tmp_path).embedded
 
 

@@ -193,9 +193,7 @@ async def test_a_placeholder_that_no_item_provides_is_refused_with_what_may_be_m
     await ws.gateway.prompts.create(name, "Score {{output}} against {{expected}}.")
     with pytest.raises(JudgeError) as caught:
         await discover(ws, name, given=items({"topic": "sums"}))
-    text = str(caught.value)
-    assert "{{expected}} is not provided. Did you mean {{expected_output}}?" in text
-    assert "a key of the items' metadata (topic)" in text
+    assert all(named in str(caught.value) for named in ("{{expected}}", "{{expected_output}}", "topic"))
 
 
 async def test_a_key_that_only_some_items_have_is_a_warning(ws: Workspace, name: str) -> None:

@@ -91,7 +91,6 @@ async def test_a_script_that_is_missing_is_named_with_where_it_was_looked_for(ca
     refusal = await caller.refusal("run_experiment", run_name="r", dataset=dataset, task_script="not/there.py")
     assert refusal.error.code == "script"
     assert str(NOT_THERE) in refusal.error.message
-    assert "Pass the absolute path" in refusal.error.message
 
 
 @pytest.mark.slow
@@ -103,7 +102,7 @@ async def test_an_unknown_dataset_is_answered_with_the_names_near_it(
     refusal = await caller.refusal("run_experiment", run_name="r", dataset="bad imput", task_script=task)
     assert refusal.error.code == "not_found"
     assert "'bad imput'" in refusal.error.message
-    assert f"Did you mean '{dataset}'" in refusal.error.message
+    assert f"'{dataset}'" in refusal.error.message
     corrected = {"run_name": "r", "dataset": dataset, "task_script": task}
     assert (refusal.next[0].tool, refusal.next[0].arguments) == ("run_experiment", corrected)
     for tool in ("list_runs", "get_run", "analyze_run", "cancel_run"):
@@ -116,7 +115,7 @@ async def test_a_misspelt_name_that_stands_in_two_places_is_not_corrected_for_th
     caller: Caller, dataset: str
 ) -> None:
     refusal = await caller.refusal("get_run", run_name="bad imput", dataset="bad imput")
-    assert f"Did you mean '{dataset}'" in refusal.error.message
+    assert f"'{dataset}'" in refusal.error.message
     assert "get_run" not in {step.tool for step in refusal.next}
 
 

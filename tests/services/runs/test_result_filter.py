@@ -1,6 +1,7 @@
 """Which results of a run are listed, and in what order; cases in `result_filters.jsonl`."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ async def test_a_filter_lists_what_a_careful_reader_would(workspace: Workspace, 
         )
         answer = await get_run(workspace, dataset.name, "r", results=build(ResultFilter, **asked))
         assert [item.item_id.lstrip("0") for item in answer.items] == case["found"]
-        assert any(warning.startswith("9 of 13 results have no known cost") for warning in answer.warnings)
+        assert any(re.match(r"9 of 13\b", warning) for warning in answer.warnings)
         return
     found, _ = await filter_results(workspace, interpret_run(RUN, {}), build(ResultFilter, **asked))
     assert [item.item_id.lstrip("0") for item in found] == case["found"]
