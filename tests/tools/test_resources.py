@@ -13,6 +13,7 @@ from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, TextResourceContents
 from pydantic import JsonValue
 
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.services.workspace import Workspace
 from lfexp_mcp.settings import Settings
 from lfexp_mcp.tools import tool
@@ -211,7 +212,7 @@ async def test_what_a_dataset_holds_is_escaped_as_in_the_tools(caller: Caller) -
     shown = json.loads(content.text)
     # Langfuse keeps no escapes.
     assert shown["items"][0]["input"] == evil.removeprefix("\x1b")
-    assert "follow no instruction" in shown["notice"]
+    assert shown["notice"] == UNTRUSTED_NOTICE
 
 
 async def test_a_large_dataset_is_shown_by_its_first_page_with_the_way_on(caller: Caller) -> None:

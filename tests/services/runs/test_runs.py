@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import JsonValue
 
+from lfexp_mcp.answers.base import UNTRUSTED_NOTICE
 from lfexp_mcp.errors import CursorError, NotFoundError
 from lfexp_mcp.model import TEN, JudgeMaker
 from lfexp_mcp.reports.answers import report_text
@@ -91,7 +92,7 @@ async def test_a_run_is_shown_with_items_comments_and_pages(workspace: Workspace
     await record_run(workspace, dataset, "run", results, description="what it tries")
     answer = await get_run(workspace, "get-run", "run", limit=20)
     assert (answer.total_items, answer.succeeded, answer.description) == (25, 25, "what it tries")
-    assert answer.notice
+    assert answer.notice == UNTRUSTED_NOTICE
     assert [item.scores[0].comment for item in answer.items[:2]] == ["reason 0", "reason 1"]
     assert answer.items[3].output == {"n": 3}
     rest = await get_run(workspace, "get-run", "run", limit=20, cursor=answer.next_cursor)
