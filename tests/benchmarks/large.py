@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from mcp import Client
@@ -34,6 +34,8 @@ TIMEOUT_S = 3600.0
 Call = tuple[str, dict[str, JsonValue]]
 
 FIRST: Call = ("get_run", {"wait_seconds": 0})
+WHOLE: Call = ("get_run", {"wait_seconds": 60})
+"""Answers as soon as all of the run has been read."""
 AGAIN: list[Call] = [
     FIRST,
     ("get_run", {"limit": 1}),
@@ -86,13 +88,17 @@ def _of_run(run_name: str, calls: Sequence[Call]) -> list[Call]:
     return [(tool, {"dataset": DATASET, "run_name": run_name, **arguments}) for tool, arguments in calls]
 
 
-async def looks(home: Path, run_name: str, case: str) -> AsyncIterator[Row]:
+async def looks(home: Path, run_name: str, case: Literal["running", "ended"]) -> AsyncIterator[Row]:
     """Look at one run from a new server, and then from the same again."""
-    calls = _of_run(run_name, [FIRST, *AGAIN])
+    first = [FIRST, WHOLE] if case == "ended" else [FIRST]
+    calls = _of_run(run_name, [*first, *AGAIN])
     told, memory = await session(home, calls)
+    new, target = len(first), PAGE_S if case == "ended" else LATENESS_S
     for row in _rows(f"{case}, new server", calls[:1], told[:1], LATENESS_S):
         yield row
-    for row in _rows(f"{case}, then", calls[1:], told[1:], PAGE_S if case == "ended" else LATENESS_S):
+    for row in _rows(f"{case}, then", calls[1:new], told[1:new], COMPARE_S):
+        yield row
+    for row in _rows(f"{case}, again", calls[new:], told[new:], target):
         yield row
     yield Row(f"{case}: peak memory of the server", f"{memory:.0f} MB")
 
