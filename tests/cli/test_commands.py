@@ -360,8 +360,8 @@ def test_result_json_holds_no_raw_characters_that_steer_a_terminal(
 ) -> None:
     name, text = f"raw {tmp_path.name}", "a\u202eb\u2028c\x9bd"
     shell("dataset", "create", "--name", name)
-    shell("dataset", "add-items", "--dataset", name, "--input", text)
-    task = script("task.py", "def task(*, item, **kwargs):\n    return item.input\n")
+    shell("dataset", "add-items", "--dataset", name, "--input", "any")
+    task = script("task.py", f"def task(*, item, **kwargs):\n    return {text!a}\n")
     for run in ("one", "two"):
         assert shell("run", "--dataset", name, "--run-name", run, "--task-script", task).code == 0
     ran = shell("compare", "--dataset", name, "--runs", "one", "two", "--output", "result-json")
