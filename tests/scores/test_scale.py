@@ -87,7 +87,7 @@ def test_a_scale_has_a_short_name(scale: Scale, name: str) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(1, 1), (10, 0), (0, math.inf), (math.nan, 1)])
 def test_a_scale_without_two_ends_in_order_is_refused(low: float, high: float) -> None:
-    with pytest.raises(ValueError, match="finite low end"):
+    with pytest.raises(ValueError, match=f"{low}.*{high}"):
         Scale(low, high)
 
 

@@ -1,6 +1,7 @@
 """Parameters of runs: how they reach a task, and that a run has one set of them."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -86,7 +87,7 @@ async def test_a_parameter_named_like_an_argument_is_told_of(scene: Scene) -> No
     await scene.fill(1)
     answer = await scene.run(scene.script("def task(*, item, k=1, **kwargs):\n    return k\n"), params={"k": 3})
     assert await outputs(scene) == [1]
-    assert [warning for warning in answer.warnings if "arguments named k," in warning]
+    assert [warning for warning in answer.warnings if re.search(r"\bk\b", warning)]
 
 
 @pytest.mark.parametrize(

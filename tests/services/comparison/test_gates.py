@@ -176,7 +176,7 @@ def test_nothing_is_worse_says_nothing_where_too_few_pairs_allow_a_verdict() -> 
     few = replace(RUN, measures={"my score": replace(MY_SCORE, missing_pairs=MissingData("items", 1))})
     (check,) = check_gate([parse_condition("worse")], [few], KNOWN).checks
     assert check.outcome == "undecided"
-    assert "1 of 1 items; at least 5" in check.message
+    assert all(count in check.message for count in ("1 of 1", "5"))
 
 
 def test_what_rounding_leaves_of_a_zero_trips_no_gate() -> None:

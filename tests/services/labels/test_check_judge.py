@@ -438,7 +438,7 @@ async def test_an_alias_that_moves_during_the_check_is_told(scene: Scene) -> Non
 
     scene.server.respond = respond
     checked = await scene.check()
-    assert any("gpt-test-new and gpt-test-old" in warning for warning in checked.warnings)
+    assert any("gpt-test-new" in warning and "gpt-test-old" in warning for warning in checked.warnings)
     assert checked.cost_usd is None
 
 
