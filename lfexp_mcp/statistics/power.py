@@ -18,6 +18,8 @@ POWER = 0.8
 """The power that the sample sizes here are for."""
 _MAX_EXACT_ITEMS = 4_000
 """Items up to which power is computed exactly; beyond, the normal approximation is as good."""
+_MAX_NONCENTRALITY = 1e4
+"""Up to this, SciPy computes the noncentral t in floats. Beyond, t varies by the estimated deviation alone."""
 
 
 def items_for_mean(
@@ -38,7 +40,6 @@ def items_for_mean(
         headroom: Distance from the most contrary difference that so many items show to the end of the scale, against
             `delta`; None for a scale without ends.
     """
-    from scipy.stats import nct
     from scipy.stats import t as student
 
     effect = abs(delta) / deviation
@@ -46,11 +47,20 @@ def items_for_mean(
     def power(n: int) -> float:
         unseen = max_unseen_share(n, 1 - alpha) * headroom(n) * n**0.5 / deviation if headroom else 0.0
         critical = max(student.ppf(1 - alpha / 2, n - 1), unseen)
-        return float(nct.sf(critical, n - 1, effect * n**0.5))
+        return _power_of_t(critical, n - 1, effect * n**0.5)
 
     start = _normal_sample_size(effect, 1.0, 1.0, alpha)
     # Far in the tail the noncentral t is slow, and the normal approximation exact to the item.
     return start if start > _MAX_EXACT_ITEMS else _smallest(power, start)
+
+
+def _power_of_t(critical: float, freedom: int, noncentrality: float) -> float:
+    """The probability that Student's t exceeds a critical value above zero."""
+    from scipy.stats import chi2, nct
+
+    if noncentrality <= _MAX_NONCENTRALITY:
+        return float(nct.sf(critical, freedom, noncentrality))
+    return float(chi2.cdf(freedom * (noncentrality / critical) ** 2, freedom))
 
 
 def items_for_pass_rate(delta: float, discordant_share: float, alpha: float = ALPHA) -> int:

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lfexp_mcp.statistics.paired import Conclusion, compare_pairs, conclude
@@ -255,6 +255,7 @@ def test_nothing_in_common_is_no_result() -> None:
     st.lists(st.tuples(st.floats(allow_nan=True, allow_infinity=True), st.floats(allow_nan=True)), max_size=12),
     st.sampled_from([1.0, None]),
 )
+@example([(0.0, 0.0)] * 4 + [(0.0, 1.2e-07)], 1.0)
 def test_no_input_makes_a_library_complain(pairs: list[tuple[float, float]], width: float | None) -> None:
     bounded = [(first, second) for first, second in pairs if not (abs(first) > 1e6 or abs(second) > 1e6)]
     with warnings.catch_warnings():

@@ -89,3 +89,11 @@ def test_a_single_pair_of_numbers_does_not_tell_how_many_it_takes(pair: tuple[fl
     result = compare_pairs([pair], 1.0)
     assert result is not None
     assert items_to_show(result, 0.1, UNADJUSTED, for_others=for_others) is None
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("alpha", [0.05, 1e-9])
+def test_values_that_hardly_vary_take_no_more_items_than_those_that_do(reach: float, alpha: float) -> None:
+    needed = [items_for_mean(0.05, 10.0**-digits, alpha, lambda _: reach) for digits in (3, 5, 7, 9, 12)]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[-1] >= 2
