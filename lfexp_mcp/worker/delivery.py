@@ -84,7 +84,7 @@ class Delivery:
         self._limited_until = self._started
         self._span_requests = 0
         self._score_requests = 0
-        self._finishing = False
+        self._finishing = self._is_paused = False
         self._changed = anyio.Event()
         """Set, and made anew, where waiting for the next tick would delay the end."""
 
@@ -108,13 +108,14 @@ class Delivery:
         """
         async with open_group() as group:
             while True:
-                self._send_spans(group)
-                self._send_scores(group)
+                if not self._is_paused:
+                    self._send_spans(group)
+                    self._send_scores(group)
                 await self._rest()
 
     async def finish(self) -> bool:
         """Send what is left, and return whether everything is acknowledged."""
-        self._finishing = True
+        self._finishing, self._is_paused = True, False
         self._progressed = CLOCK.monotonic()
         self._wake()
         while self._span_requests or self._score_requests or self._scores or not self._outbox.is_empty():
@@ -122,6 +123,10 @@ class Delivery:
                 return False
             await self._rest()
         return True
+
+    def pause(self) -> None:
+        """Send nothing more until `finish`."""
+        self._is_paused = True
 
     def _wake(self) -> None:
         self._changed.set()

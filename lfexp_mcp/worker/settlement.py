@@ -104,7 +104,11 @@ class Settlement:
         except BackendError as error:
             self.journal.append(Warned(text=NOT_COUNTED.format(why=error)))
             return None
-        return await anyio.to_thread.run_sync(self._give_up, missing) if missing else None
+        if not missing:
+            return None
+        # What is kept for a resume must not go to a server that acknowledges it once more and shows nothing.
+        self.delivery.pause()
+        return await anyio.to_thread.run_sync(self._give_up, missing)
 
     def record_running(self, plan: RunPlan, looks: Sequence[Look] = (), *, scores_only: bool) -> None:
         """Record that the run, or a scoring of it, is running, after the looks that were taken at it."""
