@@ -12,7 +12,7 @@ from lfexp_mcp.model import EvaluatorFailure, ItemResult, ItemStatus, Score
 from lfexp_mcp.runs.contents import RunContents, StoredContent
 from lfexp_mcp.runs.events import ItemEnded, ItemScored
 from lfexp_mcp.runs.newest_events import NOWHERE
-from lfexp_mcp.runs.packed_result import PackedResult
+from lfexp_mcp.runs.packed_result import PackedResult, pack_id
 
 MAX_SHARED = 4096
 """Combinations of scores that results share; of further ones, each result has its own values."""
@@ -239,8 +239,5 @@ def _with_value(alike: Score, given: _Value) -> Score:
 
 
 def _pack_id(given: str) -> bytes:
-    try:
-        packed = bytes.fromhex(given)
-    except ValueError:
-        return _OTHER_ID
-    return packed if len(packed) == len(_OTHER_ID) and packed.hex() == given else _OTHER_ID
+    packed = pack_id(given)
+    return packed if isinstance(packed, bytes) and len(packed) == len(_OTHER_ID) else _OTHER_ID

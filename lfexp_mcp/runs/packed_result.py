@@ -115,18 +115,19 @@ def _kind_of(score: Score) -> _Kind:
 
 def _pack_score(score: Score) -> _PackedScore:
     return (
-        _pack_id(score.id),
+        pack_id(score.id),
         score.value,
         score.comment,
         score.raw,
         score.metadata or None,
         _pack_time(score.timestamp),
-        _pack_id(score.trace_id),
-        _pack_id(score.observation_id),
+        pack_id(score.trace_id),
+        pack_id(score.observation_id),
     )
 
 
-def _pack_id(given: str | None) -> _Id:
+def pack_id(given: str | None) -> bytes | str | None:
+    """Return the bytes of a hexadecimal id, which are half as long; another id is returned as it is."""
     if given is None:
         return None
     try:
@@ -186,7 +187,7 @@ class PackedResult(ItemResult):
             offset = content.offset
         else:
             keep(self, "_content", content)
-        ids, times = (_pack_id(trace_id), _pack_id(observation_id)), (_pack_time(started), seconds)
+        ids, times = (pack_id(trace_id), pack_id(observation_id)), (_pack_time(started), seconds)
         packed = marshal.dumps((*ids, *times, offset, tuple(map(_pack_score, scores))))
         keep(self, "_kinds", _shared(tuple(map(_kind_of, scores))))
         keep(self, "_packed", _NOTHING if packed == _NOTHING else packed)
