@@ -19,11 +19,8 @@ def strict_loads(text: str, *, unique_names: bool = False) -> JsonValue:
         ValueError: It is not JSON, is nested too deeply, or holds a number beyond a float's range or text that is not
             Unicode.
     """
-    unique = _unique if unique_names else None
     try:
-        value: JsonValue = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=unique
-        )
+        value: JsonValue = (_UNIQUE_DECODER if unique_names else _DECODER).decode(text)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
@@ -70,3 +67,8 @@ def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     if len(members) < len(pairs):
         raise ValueError("an object has two members of one name")
     return members
+
+
+# `json.loads` makes a decoder for each call.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_UNIQUE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)

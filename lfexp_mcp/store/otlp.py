@@ -127,7 +127,8 @@ def _text(value: JsonValue) -> str:
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
-    return {pair.key: _value(pair.value) for pair in pairs}
+    # Most are texts; that of another kind of value is empty.
+    return {pair.key: pair.value.string_value or _value(pair.value) for pair in pairs}
 
 
 def _value(value: AnyValue) -> JsonValue:
