@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def collect_provenance(run_spec: RunSpec, imported: Iterable[str], git: GitState
     return Provenance(
         version=_version("lfexp-mcp"),
         dataset_version=run_spec.dataset_version.isoformat(),
-        packages=_packages(imported),
+        packages=package_versions(imported),
         limits=RecordedLimits(run_spec.limits.item_timeout, run_spec.limits.max_concurrency),
         description=run_spec.description or None,
         task=task,
@@ -95,7 +96,7 @@ def digests() -> dict[str, str]:
     }
 
 
-def _packages(imported: Iterable[str]) -> dict[str, str]:
+def package_versions(imported: Iterable[str]) -> dict[str, str]:
     """Return the versions of our packages, and of those that the scripts imported and that are named like a module."""
     roots = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
     found = {"python": platform.python_version()}
@@ -108,9 +109,13 @@ def _packages(imported: Iterable[str]) -> dict[str, str]:
 
 def _version(package: str) -> str | None:
     try:
-        return metadata.version(package)
+        return _installed_version(package)
     except (metadata.PackageNotFoundError, ValueError):
         return None
+
+
+# A spare worker has read those of our packages when its run comes.
+_installed_version = cache(metadata.version)
 
 
 def git_state(run_spec: RunSpec) -> GitState | None:

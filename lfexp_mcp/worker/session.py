@@ -15,6 +15,7 @@ from lfexp_mcp.runs.journal import prepare_encoding
 from lfexp_mcp.runs.protocol import Reply, WorkerCommand
 from lfexp_mcp.worker.isolation import run_in_thread
 from lfexp_mcp.worker.loading import load_run
+from lfexp_mcp.worker.provenance import package_versions
 from lfexp_mcp.worker.run import Run
 from lfexp_mcp.worker.sdk import Sdk
 from lfexp_mcp.worker.settlement import deliver
@@ -25,13 +26,14 @@ NOT_BEGUN = "It was to begin together with other runs, which did not all load."
 
 
 def prepare() -> None:
-    """Build the schemas and import the modules that a run needs; a spare worker has them when its command comes."""
+    """Build, import and read what any run needs; a spare worker has it when its command comes."""
     for name in LATE_MODULES:
         importlib.import_module(name)
     RunSpec.model_rebuild()
     # Its schema is built by the first use.
     Provenance().as_json()
     prepare_encoding()
+    package_versions(())
 
 
 def carry_out(command: WorkerCommand, reply: Callable[[Reply], None], sdk: Sdk, may_begin: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from lfexp_mcp.environment import process_environment
 from lfexp_mcp.errors import UsageError, WorkerError
-from lfexp_mcp.model import RunSpec
+from lfexp_mcp.model import EngineOptions, ExperimentHead, Limits, RunSpec
 from lfexp_mcp.runs.process import Interpreter, WorkerProcess
 from lfexp_mcp.services.workspace import Workspace
 
@@ -63,6 +63,9 @@ async def keep_spares(ws: Workspace) -> None:
         WorkerError: The interpreter cannot be started.
     """
     await anyio.to_thread.run_sync(ws.workers.keep_spares, _interpreter(ws, None))
+    # Otherwise built by the first run, while it waits.
+    for model in (ExperimentHead, EngineOptions, Limits, RunSpec):
+        model.model_rebuild()
 
 
 async def replace_spares(ws: Workspace, taken_for: RunSpec) -> None:
