@@ -1,6 +1,6 @@
 """Put together the parts of a run that execute its items."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lfexp_mcp.gateway import Gateway
@@ -38,6 +38,7 @@ def assemble(
     ledger: UsageLedger,
     stop: Stop,
     gateway: Gateway,
+    announce_last: Callable[[], None],
     together: Sequence[Path] = (),
 ) -> Execution:
     """Return what executes a run's items."""
@@ -76,6 +77,7 @@ def assemble(
         policy=ErrorPolicy(limits.fail_on_error, run_spec.total_items, stop, warn),
         engine=engine,
         early=EarlyStopping(run, recorder, stop),
+        announce_last=announce_last,
         shared=SharedPlaces(run.folder, together, limits.max_concurrency) if together else None,
     )
 

@@ -84,7 +84,7 @@ class Delivery:
         self._limited_until = self._started
         self._span_requests = 0
         self._score_requests = 0
-        self._finishing = self._is_paused = False
+        self._finishing = self._is_flushing = self._is_paused = False
         self._changed = anyio.Event()
         """Set, and made anew, where waiting for the next tick would delay the end."""
 
@@ -111,7 +111,13 @@ class Delivery:
                 if not self._is_paused:
                     self._send_spans(group)
                     self._send_scores(group)
+                    self._is_flushing = False
                 await self._rest()
+
+    def flush(self) -> None:
+        """Send what has been gathered so far, rather than gather more."""
+        self._is_flushing = True
+        self._wake()
 
     async def finish(self) -> bool:
         """Send what is left, and return whether everything is acknowledged."""
@@ -147,7 +153,7 @@ class Delivery:
         return min(max(elapsed / 10, MIN_GATHERING_S), MAX_GATHERING_S)
 
     def _send_spans(self, group: TaskGroup) -> None:
-        if self._finishing or self._outbox.ripe(REQUEST_BYTES, self._gathering_s()):
+        if self._finishing or self._is_flushing or self._outbox.ripe(REQUEST_BYTES, self._gathering_s()):
             self._outbox.seal()
         while self._span_requests < MAX_REQUESTS and (path := self._outbox.take()):
             self._span_requests += 1
@@ -183,7 +189,7 @@ class Delivery:
         while self._scores and self._score_requests < MAX_REQUESTS:
             is_full = len(self._scores) >= REQUEST_SCORES
             is_ripe = CLOCK.monotonic() - self._scores.first()[0] >= self._gathering_s()
-            if not (is_full or is_ripe or self._finishing):
+            if not (is_full or is_ripe or self._finishing or self._is_flushing):
                 return
             count = min(len(self._scores), REQUEST_SCORES)
             self._score_requests += 1

@@ -1,6 +1,6 @@
 """Run and evaluate the items of a run concurrently, until all are done or there is a reason to stop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import anyio
@@ -13,7 +13,7 @@ from lfexp_mcp.worker.early_stopping import EarlyStopping
 from lfexp_mcp.worker.engine import Engine
 from lfexp_mcp.worker.evaluation import ItemEvaluation, RunEvaluation
 from lfexp_mcp.worker.isolation import RunLog
-from lfexp_mcp.worker.pending import PendingItem
+from lfexp_mcp.worker.pending import PendingItem, announcing_last
 from lfexp_mcp.worker.recorder import Recorder
 from lfexp_mcp.worker.running_time import RunningTime
 from lfexp_mcp.worker.sharing import SharedPlaces
@@ -41,6 +41,8 @@ class Execution:
     policy: ErrorPolicy
     early: EarlyStopping
     engine: Engine
+    announce_last: Callable[[], None]
+    """Called when the last item begins."""
     shared: SharedPlaces | None = None
     """Set for a run that shares `max_concurrency` with others."""
 
@@ -60,6 +62,7 @@ class Execution:
                 keepers.start_soon(self._watch, running, until_cancelled)
                 if self.early.is_active:
                     items = await self.early.begin(items)
+                items = announcing_last(items, self.announce_last)
                 async with open_group() as pool:
                     for _ in range(self.limits.max_concurrency):
                         pool.start_soon(self._run_next, items)

@@ -93,6 +93,17 @@ def pending_items(
     yield from last
 
 
+def announcing_last(items: Iterator[PendingItem], announce: Callable[[], None]) -> Iterator[PendingItem]:
+    """Yield the items, and announce the last one before it is yielded."""
+    item = next(items, None)
+    while item is not None:
+        following = next(items, None)
+        if following is None:
+            announce()
+        yield item
+        item = following
+
+
 def _pending(
     item: DatasetItem, repeat: int, state: RunState, needed: Callable[[ItemScored], frozenset[str]]
 ) -> PendingItem | None:

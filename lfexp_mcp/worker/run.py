@@ -1,7 +1,7 @@
 """The life of a run: its items are executed and delivered concurrently, and its end is recorded."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -115,14 +115,24 @@ class Run:
             ) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.
                 models.open_ahead(run.providers)
-                await self._execute(settlement, models, prices, budget)
+
+                def announce_last() -> None:
+                    if is_sent:
+                        group.start_soon(settlement.begin_end)
+
+                await self._execute(settlement, models, prices, budget, announce_last)
             if is_sent:
                 undelivered = await self._settle(settlement)
             group.cancel_scope.cancel()
         return undelivered
 
     async def _execute(
-        self, settlement: Settlement, models: ModelClient, prices: PriceTable, budget: Budget | None
+        self,
+        settlement: Settlement,
+        models: ModelClient,
+        prices: PriceTable,
+        budget: Budget | None,
+        announce_last: Callable[[], None],
     ) -> None:
         """Execute the items, and leave all their results on the disk."""
         run, run_spec = self._run, self._run.run_spec
@@ -140,6 +150,7 @@ class Run:
             ledger=self._ledger,
             stop=self._stop,
             gateway=settlement.gateway,
+            announce_last=announce_last,
             together=self._together,
         )
         # What is loaded by now stays, so the garbage collector need not visit it while items run.
@@ -157,6 +168,8 @@ class Run:
         with anyio.move_on_after(SDK_FLUSH_TIMEOUT_S):
             await anyio.to_thread.run_sync(tracer.client.flush, abandon_on_cancel=True)
         tracer.flush()
+        # The last requests are under way while the disk is waited for and the journal is read.
+        settlement.delivery.flush()
         self._ledger.write()
         self._close_recording(recorder)
         if self._stop.status is None:

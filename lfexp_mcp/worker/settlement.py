@@ -82,6 +82,15 @@ class Settlement:
         delivery.add_scores(_unstored_scores(run_spec, state))
         return cls(gateway, delivery, ExpectedRecords(run_spec, state), folder, run_spec, journal, outbox, sdk)
 
+    async def begin_end(self) -> None:
+        """Do what can be done while the last items run, so that less is left when they have ended.
+
+        Raises:
+            StateError: The journal cannot be read.
+        """
+        self.delivery.flush()
+        await anyio.to_thread.run_sync(self.expected.update)
+
     async def settle(self) -> str | None:
         """Send what is left and count what Langfuse shows; what is missing is sent again from the journal.
 

@@ -19,10 +19,10 @@ from lfexp_mcp.services.workspace import Workspace
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
-MIN_POLL_S = 0.005
+MIN_POLL_S = 0.003
 """Between two looks at the journal, at the beginning: many runs are short."""
 MAX_POLL_S = 0.2
-POLL_FACTOR = 100
+POLL_FACTOR = 300
 """Looks come rarer as time goes on: what a run lasts longer because of them is a small part of it."""
 LIVENESS_POLL_S = 0.5
 """Between two checks that the worker is alive."""
