@@ -14,8 +14,9 @@ class Workers:
     of hashes, and neither Windows nor macOS forks a process that has loaded such libraries.
     """
 
-    SPARES = 2
-    """So that a run that follows at once finds one too. Each takes some 65 MB, and ends after a while without use."""
+    SPARES = 3
+    """So that runs that follow at once find one too, and the second one need not share the machine with a worker that
+    starts. Each takes some 55 MB of its own, and ends after a while without use."""
     REPLACEMENT_DELAY_S = 2.0
     """How long the run that took a spare has the machine to itself, unless none is left for the next run."""
     CLUSTER_DELAY_S = 20.0
