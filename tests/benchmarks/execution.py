@@ -108,7 +108,7 @@ async def overhead(bench: Bench) -> AsyncIterator[Row]:
 
 
 def _pace() -> float:
-    """Seconds that Python takes for a million additions: they tell figures of a busy machine from those of an idle one."""
+    """Return the seconds of a million additions, which tell figures of a busy machine from those of an idle one."""
     begun, total = time.perf_counter(), 0
     for number in range(1_000_000):
         total += number
