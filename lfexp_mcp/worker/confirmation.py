@@ -1,6 +1,6 @@
 """What of a run Langfuse has to show before the run is called completed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -9,7 +9,6 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import BackendError
 from lfexp_mcp.gateway import Gateway, ShownResult
-from lfexp_mcp.groups import open_group
 from lfexp_mcp.model import RunSpec
 from lfexp_mcp.runs.run_state import ItemKey, RunState
 
@@ -74,12 +73,6 @@ class ExpectedRecords:
         shown = bytearray(len(self.state.numbers))
         """Whether Langfuse shows an item's newest result, by the item's number."""
         missing: set[str] = set()
-        turn = anyio.Semaphore(1)
-
-        async def compare(repeat: int, page: Sequence[ShownResult]) -> None:
-            missing.update(await anyio.to_thread.run_sync(self._compare, repeat, page, shown))
-            turn.release()
-
         try:
             with anyio.fail_after(PAGE_TIMEOUT_S) as scope:
                 for repeat, experiment_id in enumerate(self.experiments):
@@ -87,19 +80,16 @@ class ExpectedRecords:
                     if run_scored is not None and run_scored.scores:
                         shown_run_scores = await gateway.scores.find(experiment_id=experiment_id)
                         missing |= {score.id for score in run_scored.scores} - {score.id for score in shown_run_scores}
-                    async with open_group() as group:
-                        async for page in gateway.experiments.shown_results(experiment_id):
-                            # While one page is compared, the next one is read.
-                            await turn.acquire()
-                            group.start_soon(compare, repeat, page)
-                            scope.deadline = anyio.current_time() + PAGE_TIMEOUT_S
+                    async for page in gateway.experiments.shown_results(experiment_id):
+                        missing |= await anyio.to_thread.run_sync(self._compare, repeat, page, shown)
+                        scope.deadline = anyio.current_time() + PAGE_TIMEOUT_S
         except TimeoutError:
             raise BackendError(f"nothing came for {PAGE_TIMEOUT_S:g} s") from None
         refused = {refusal.id for refusal in self.state.refused}
         not_shown = await anyio.to_thread.run_sync(self._not_shown, shown, refused)
         return not_shown | MissingRecords(scores=frozenset(missing - refused))
 
-    def _compare(self, repeat: int, page: Sequence[ShownResult], shown: bytearray) -> set[str]:
+    def _compare(self, repeat: int, page: Iterable[ShownResult], shown: bytearray) -> set[str]:
         """Note which results are shown, and return which of their scores are not."""
         missing: set[str] = set()
         state = self.state
