@@ -38,7 +38,7 @@ def assemble(
     ledger: UsageLedger,
     stop: Stop,
     gateway: Gateway,
-    announce_last: Callable[[], None],
+    announce_last: Callable[[], object],
     together: Sequence[Path] = (),
 ) -> Execution:
     """Return what executes a run's items."""

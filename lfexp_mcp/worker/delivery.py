@@ -149,11 +149,13 @@ class Delivery:
         return self._patience_s * RATE_LIMITED_FACTOR if is_limited else self._patience_s
 
     def _gathering_s(self) -> float:
+        if self._finishing or self._is_flushing:
+            return 0.0
         elapsed = CLOCK.monotonic() - self._started
         return min(max(elapsed / 10, MIN_GATHERING_S), MAX_GATHERING_S)
 
     def _send_spans(self, group: TaskGroup) -> None:
-        if self._finishing or self._is_flushing or self._outbox.ripe(REQUEST_BYTES, self._gathering_s()):
+        if self._outbox.ripe(REQUEST_BYTES, self._gathering_s()):
             self._outbox.seal()
         while self._span_requests < MAX_REQUESTS and (path := self._outbox.take()):
             self._span_requests += 1
@@ -189,7 +191,7 @@ class Delivery:
         while self._scores and self._score_requests < MAX_REQUESTS:
             is_full = len(self._scores) >= REQUEST_SCORES
             is_ripe = CLOCK.monotonic() - self._scores.first()[0] >= self._gathering_s()
-            if not (is_full or is_ripe or self._finishing or self._is_flushing):
+            if not (is_full or is_ripe):
                 return
             count = min(len(self._scores), REQUEST_SCORES)
             self._score_requests += 1

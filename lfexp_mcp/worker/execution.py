@@ -41,7 +41,7 @@ class Execution:
     policy: ErrorPolicy
     early: EarlyStopping
     engine: Engine
-    announce_last: Callable[[], None]
+    announce_last: Callable[[], object]
     """Called when the last item begins."""
     shared: SharedPlaces | None = None
     """Set for a run that shares `max_concurrency` with others."""

@@ -93,7 +93,7 @@ def pending_items(
     yield from last
 
 
-def announcing_last(items: Iterator[PendingItem], announce: Callable[[], None]) -> Iterator[PendingItem]:
+def announcing_last(items: Iterator[PendingItem], announce: Callable[[], object]) -> Iterator[PendingItem]:
     """Yield the items, and announce the last one before it is yielded."""
     item = next(items, None)
     while item is not None:

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -115,11 +116,7 @@ class Run:
             ) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.
                 models.open_ahead(run.providers)
-
-                def announce_last() -> None:
-                    if is_sent:
-                        group.start_soon(settlement.begin_end)
-
+                announce_last = partial(group.start_soon, settlement.begin_end)
                 await self._execute(settlement, models, prices, budget, announce_last)
             if is_sent:
                 undelivered = await self._settle(settlement)
@@ -132,7 +129,7 @@ class Run:
         models: ModelClient,
         prices: PriceTable,
         budget: Budget | None,
-        announce_last: Callable[[], None],
+        announce_last: Callable[[], object],
     ) -> None:
         """Execute the items, and leave all their results on the disk."""
         run, run_spec = self._run, self._run.run_spec

@@ -10,7 +10,7 @@ from tests.benchmarks.table import Row
 
 ROUNDS = 3
 MANY_ROUNDS = 9
-"""Where a few hundredths of a second decide, of which one call of another takes more or less."""
+"""Where a few hundredths of a second decide, by which calls differ from one to the next."""
 CALL_LIMIT = 1.3
 """What a whole call may take, in floors of its items."""
 
