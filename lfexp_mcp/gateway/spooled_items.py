@@ -2,17 +2,27 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias, overload
+
+from pydantic import JsonValue
 
 from lfexp_mcp.model import DatasetItem
 from lfexp_mcp.spool import Spool
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_Packed: TypeAlias = tuple[
+    str, JsonValue, JsonValue, dict[str, JsonValue], str | None, str | None, int | None, int | None
+]
+"""The values of an item, with times in microseconds: so it is pickled in a fifth of the time that the item takes."""
 
 
 class SpooledItems(Sequence[DatasetItem]):
     """A sequence of dataset items of which 16 bytes each are in memory."""
 
     def __init__(self, items: Iterable[DatasetItem] = ()) -> None:
-        self._spool = Spool[DatasetItem]()
+        self._spool = Spool[_Packed]()
         self._places = array("q")
         for item in items:
             self.append(item)
@@ -24,7 +34,7 @@ class SpooledItems(Sequence[DatasetItem]):
 
     def append(self, item: DatasetItem) -> None:
         """Add an item."""
-        self._spool.append(item)
+        self._spool.append(_pack(item))
         self._places.append(len(self._spool) - 1)
 
     def choose(self, positions: Iterable[int]) -> "SpooledItems":
@@ -44,7 +54,7 @@ class SpooledItems(Sequence[DatasetItem]):
         return len(self._places)
 
     def __iter__(self) -> Iterator[DatasetItem]:
-        return map(self._spool.__getitem__, self._places)
+        return (_unpack(self._spool[place]) for place in self._places)
 
     @overload
     def __getitem__(self, index: int) -> DatasetItem: ...
@@ -55,4 +65,31 @@ class SpooledItems(Sequence[DatasetItem]):
     def __getitem__(self, index: int | slice) -> "DatasetItem | SpooledItems":
         if isinstance(index, slice):
             return self.choose(range(*index.indices(len(self))))
-        return self._spool[self._places[index]]
+        return _unpack(self._spool[self._places[index]])
+
+
+def _pack(item: DatasetItem) -> _Packed:
+    return (
+        item.id,
+        item.input,
+        item.expected_output,
+        item.metadata,
+        item.dataset_id,
+        item.source_trace_id,
+        None if item.updated is None else (item.updated - _EPOCH) // _MICROSECOND,
+        None if item.created is None else (item.created - _EPOCH) // _MICROSECOND,
+    )
+
+
+def _unpack(packed: _Packed) -> DatasetItem:
+    item_id, given, expected, metadata, dataset_id, source_trace_id, updated, created = packed
+    return DatasetItem(
+        item_id,
+        given,
+        expected,
+        metadata,
+        dataset_id,
+        source_trace_id,
+        updated=None if updated is None else _EPOCH + updated * _MICROSECOND,
+        created=None if created is None else _EPOCH + created * _MICROSECOND,
+    )

@@ -20,7 +20,10 @@ def _item(number: int) -> DatasetItem:
         input={"text": "x" * 1000 * KILOBYTES, "number": float("inf")},
         expected_output=number,
         metadata={"größe": [None, True]},
-        updated=datetime(2026, 1, 1, tzinfo=UTC),
+        dataset_id="dataset",
+        source_trace_id="trace",
+        updated=datetime(2026, 1, 1, 1, 2, 3, 456_789, tzinfo=UTC),
+        created=datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
     )
 
 
