@@ -9,7 +9,8 @@ import anyio.to_thread
 
 from lfexp_mcp.errors import UnreachableError, UnreadError
 from lfexp_mcp.gateway import Dataset
-from lfexp_mcp.model import RunRecord
+from lfexp_mcp.groups import open_group
+from lfexp_mcp.model import Holdout, RunRecord
 from lfexp_mcp.runs.folder import RunFolder
 from lfexp_mcp.runs.replay import Replay
 from lfexp_mcp.services.next_steps import run_step
@@ -84,14 +85,27 @@ async def read_journal(
         UnreadError: It was not read in time; what was read is kept, and the next call reads on.
         UsageError: It cannot be told which items are held out.
     """
-    holdout = None if held_out else await holdout_of_run(ws, folder.run_spec(), until, dataset=dataset)
+    holdout: Holdout | None = None
+
+    async def look_up() -> None:
+        nonlocal holdout
+        holdout = await holdout_of_run(ws, folder.run_spec(), until, dataset=dataset)
+
+    async with open_group() as group:
+        if not held_out:
+            group.start_soon(look_up)
+        record = await _read(ws, folder, until)
+    return without_held_out(ws, record, holdout)
+
+
+async def _read(ws: Workspace, folder: RunFolder, until: float) -> RunRecord:
     replay = ws.replays.of(folder)
     if not await catch_up(replay, until):
         raise _unread(folder, f"{replay.share_read:.0%} of its journal is read")
     record = await in_thread(replay.record, until)
     if record is None:
         raise _unread(folder, "its journal is read, but not yet put together")
-    return without_held_out(ws, record, holdout)
+    return record
 
 
 async def catch_up(replay: Replay, until: float = math.inf) -> bool:
