@@ -119,6 +119,12 @@ class Delivery:
         self._is_flushing = True
         self._wake()
 
+    async def flushed(self) -> bool:
+        """Wait until all that was flushed is acknowledged; return False if `finish` is called before."""
+        while not self._finishing and (self._is_flushing or self._span_requests or self._score_requests):
+            await self._rest()
+        return not self._finishing
+
     async def finish(self) -> bool:
         """Send what is left, and return whether everything is acknowledged."""
         self._finishing, self._is_paused = True, False

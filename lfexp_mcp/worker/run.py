@@ -116,7 +116,8 @@ class Run:
             ) as models:
                 # Importing a provider's SDK takes a moment, and must not delay the first item.
                 models.open_ahead(run.providers)
-                announce_last = partial(group.start_soon, settlement.begin_end)
+                begin_end = partial(group.start_soon, settlement.begin_end)
+                announce_last: Callable[[], object] = begin_end if is_sent else lambda: None
                 await self._execute(settlement, models, prices, budget, announce_last)
             if is_sent:
                 undelivered = await self._settle(settlement)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import anyio
@@ -38,6 +39,8 @@ MAX_RESENDS = 2
 MIN_PAUSE_S = 0.1
 MAX_PAUSE_S = 2.0
 """Between two counts."""
+EARLY_PAGE_TIMEOUT_S = 3.0
+"""How long a page may take before the end, which must not wait for a request that hangs."""
 MAX_LISTED = 200
 """Results that a recorded status lists for each evaluator that failed on them."""
 DIED = RunEnded(status="failed", reason="The process of the run died.")
@@ -90,6 +93,10 @@ class Settlement:
         """
         self.delivery.flush()
         await anyio.to_thread.run_sync(self.expected.update)
+        if await self.delivery.flushed():
+            # What goes wrong now does so again when it matters.
+            with suppress(BackendError):
+                await self.expected.find_missing(self.gateway, EARLY_PAGE_TIMEOUT_S)
 
     async def settle(self) -> str | None:
         """Send what is left and count what Langfuse shows; what is missing is sent again from the journal.

@@ -16,7 +16,6 @@ from lfexp_mcp.worker.delivery import Delivery
 from lfexp_mcp.worker.pending import PendingItem, announcing_last
 from tests.runs.test_folder import ended, make_folder
 from tests.store.spans import SpanSketch, export_request
-from tests.waiting import until
 from tests.worker.scene import Scene
 
 pytestmark = pytest.mark.anyio
@@ -49,13 +48,31 @@ async def test_what_is_gathered_is_sent_at_once_when_it_is_flushed(
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
         delivery.flush()
-        await until(lambda: not list((tmp_path / "outbox").glob("*.spans")))
-        events = JournalReader(tmp_path / "journal")
-        await until(lambda: any(isinstance(event, ScoresStored) for event in events.read()))
+        assert await delivery.flushed()
         group.cancel_scope.cancel()
+    assert outbox.is_empty()
+    assert any(isinstance(event, ScoresStored) for event in JournalReader(tmp_path / "journal").read())
     journal.close()
     [span], [score] = await gateway.observations.find(trace_id=TRACE), await gateway.scores.find(trace_ids=[TRACE])
     assert (span.id, score.id) == (SPAN, "flushed")
+
+
+async def test_who_waits_for_what_was_flushed_is_told_if_the_end_comes_first(scene: Scene, tmp_path: Path) -> None:
+    journal = JournalWriter(tmp_path / "journal")
+    # It is not running, so that nothing is ever acknowledged.
+    delivery = Delivery(scene.ws.gateway, Outbox(tmp_path / "outbox"), journal, 0.1, lambda: False)
+    delivery.add_scores([Score("kept", "right", 1.0, "NUMERIC", trace_id=TRACE, observation_id=SPAN)])
+    delivery.flush()
+    told: list[bool] = []
+
+    async def wait() -> None:
+        told.append(await delivery.flushed())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        assert not await delivery.finish()
+    journal.close()
+    assert told == [False]
 
 
 async def test_results_are_counted_once_though_several_threads_read_the_journal_on(tmp_path: Path) -> None:
