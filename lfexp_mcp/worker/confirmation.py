@@ -2,7 +2,6 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -111,13 +110,17 @@ class ExpectedRecords:
         with self._lock:
             return Counter(key[0] for key in self.state.ended if not self._is_shown(key))
 
-    def _compare(self, repeat: int, page: Iterable[ShownResult], incomplete: dict[ItemKey, set[str]]) -> int:
-        """Note which results are shown, and which scores of others are not; return how many are shown now."""
+    def _compare(self, repeat: int, page: list[ShownResult], incomplete: dict[ItemKey, set[str]]) -> int:
+        """Note which results are shown, and which scores of others are not; return how many are shown now.
+
+        The rows are taken off the page, which a thread that has just ended may hold while the next one is read.
+        """
         with self._lock:
             state, refused, found = self.state, self._refused(), 0
             # Others may have ended since they were counted.
             self._shown.extend([NOWHERE] * (len(state.numbers) - len(self._shown)))
-            for row in page:
+            while page:
+                row = page.pop()
                 key = (repeat, row.item_id)
                 # A resume may have replaced it by a newer one.
                 is_sought = key in state.ended and not self._is_shown(key)

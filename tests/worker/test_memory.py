@@ -22,9 +22,9 @@ CONTENT = "x" * 5000
 STATE_BYTES = 350
 """Of each item: its id, a number by it, where its newest result and scores begin."""
 PAGES, MORE_PAGES = 5, 15
-CONFIRMED_BYTES = 200
-"""Of each result that Langfuse is asked for in the end: less than its id and that of its score take. It is some 30, and
-150 if a thread that waits for its next call still holds another page of these few results."""
+CONFIRMED_BYTES = 100
+"""Of each result that Langfuse is asked for in the end, beside a page of them: less than its id and that of its score.
+"""
 EVALUATORS = "def right(*, output, **kwargs):\n    return {'name': 'right', 'value': 1.0}\nEVALUATORS = [right]\n"
 
 
